@@ -1,0 +1,26 @@
+// The seed tree: run -> purpose -> step -> site. Every seed in the project is made here, so two
+// routers with the same run seed see the same data order, augmentation and initial model.
+#pragma once
+#include <cstdint>
+
+namespace swy {
+
+// A well-mixed child of `seed` (SplitMix64 finaliser, Steele et al., OOPSLA 2014).
+inline uint64_t child_seed(uint64_t seed, uint64_t index) {
+  uint64_t z = seed + 0x9E3779B97F4A7C15ull * (index + 1);
+  z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9ull;
+  z = (z ^ (z >> 27)) * 0x94D049BB133111EBull;
+  return z ^ (z >> 31);
+}
+
+enum class Purpose : uint64_t { kModelInit = 1, kRouterInit, kDataOrder, kAugment, kRouterNoise, kDataSet, kEvaluate };
+
+inline uint64_t purpose_seed(uint64_t run_seed, Purpose purpose) {
+  return child_seed(run_seed, static_cast<uint64_t>(purpose));
+}
+inline uint64_t site_seed(uint64_t run_seed, Purpose purpose, int64_t step, int32_t site) {
+  return child_seed(child_seed(purpose_seed(run_seed, purpose), static_cast<uint64_t>(step)),
+                    static_cast<uint64_t>(site));
+}
+
+}  // namespace swy

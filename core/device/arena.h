@@ -1,0 +1,45 @@
+// One allocation, handed out as named, aligned spans: everything a step touches comes from an arena,
+// so a step allocates nothing. In checked mode a red zone follows every span and is tested on demand.
+#pragma once
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+namespace swy {
+
+class Arena {
+ public:
+  static constexpr int64_t kAlign = 256;  // bytes; what the router ABI promises for scratch
+
+  // Reserve now, use after commit(). Returns a handle.
+  int reserve(std::string name, int64_t bytes);
+  // Allocates all reserved spans at once and fills them with zeros. Throws Error (environment) with the
+  // size asked when there is not enough memory.
+  void commit();
+  bool committed() const { return base_ != nullptr; }
+
+  void* at(int handle) const { return base_.get() + spans_[handle].offset; }
+  template <class T>
+  T* as(int handle) const {
+    return static_cast<T*>(at(handle));
+  }
+  int64_t bytes() const { return total_; }
+
+  // Name of the first span whose red zone was overwritten, or empty. The zones are always there.
+  std::string overrun() const;
+
+ private:
+  struct Free {
+    void operator()(uint8_t* p) const;
+  };
+  struct Span {
+    std::string name;
+    int64_t offset, bytes;
+  };
+  std::vector<Span> spans_;
+  int64_t total_ = 0;
+  std::unique_ptr<uint8_t[], Free> base_;
+};
+
+}  // namespace swy

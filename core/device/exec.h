@@ -1,0 +1,66 @@
+// Where and how an op runs, and what it has cost so far. Every op takes an Exec first and reports its
+// FLOPs and bytes to the tally; nothing else in the project counts compute.
+#pragma once
+#include <array>
+#include <cstdint>
+
+namespace swy {
+
+// Who the work is charged to, and in which pass.
+enum class Part { kModel, kExperts, kRouter };     // kModel: all that a dense model has too
+enum class Pass { kForward, kBackward, kUpdate };  // kUpdate: optimiser and router update
+
+struct Work {
+  double flops = 0, bytes = 0;
+};
+
+class Tally {
+ public:
+  void add(double flops, double bytes) {
+    Work& w = work_[part_][pass_];
+    w.flops += flops;
+    w.bytes += bytes;
+  }
+  const Work& of(Part part, Pass pass) const { return work_[static_cast<int>(part)][static_cast<int>(pass)]; }
+  Work& of(Part part, Pass pass) { return work_[static_cast<int>(part)][static_cast<int>(pass)]; }
+  Work total() const {
+    Work sum;
+    for (const auto& row : work_)
+      for (const Work& w : row) sum.flops += w.flops, sum.bytes += w.bytes;
+    return sum;
+  }
+
+ private:
+  friend class Charge;
+  std::array<std::array<Work, 3>, 3> work_{};
+  int part_ = 0, pass_ = 0;
+};
+
+// Charges the work done during its life to (part, pass); restores the previous account at the end.
+class Charge {
+ public:
+  Charge(Tally& tally, Part part, Pass pass) : tally_(tally), part_(tally.part_), pass_(tally.pass_) {
+    tally.part_ = static_cast<int>(part);
+    tally.pass_ = static_cast<int>(pass);
+  }
+  Charge(Tally& tally, Part part) : Charge(tally, part, static_cast<Pass>(tally.pass_)) {}
+  ~Charge() {
+    tally_.part_ = part_;
+    tally_.pass_ = pass_;
+  }
+  Charge(const Charge&) = delete;
+  Charge& operator=(const Charge&) = delete;
+
+ private:
+  Tally& tally_;
+  int part_, pass_;
+};
+
+// Passed by reference to every op. CPU only so far; `stream` is where a device queue will stand.
+struct Exec {
+  Tally* tally;      // never null
+  bool dry = false;  // count, touch no memory
+  void* stream = nullptr;
+};
+
+}  // namespace swy
