@@ -1,0 +1,118 @@
+#include "core/ops/ffn.h"
+
+#include <algorithm>
+
+#include "core/base/parallel.h"
+#include "core/ops/flops.h"
+#include "core/ops/vector_math.h"
+
+namespace swy::ops {
+namespace {
+
+constexpr int64_t kGrain = 16384;    // elements per thread below which a second thread costs more than it gains
+constexpr int64_t kColumns = 256;    // columns whose running sums stay in the L1 cache
+constexpr int64_t kColumnStep = 16;  // threads get whole cache lines
+
+// body(first, width) over column blocks of [0, cols), threads taking neighbouring blocks.
+template <class Body>
+void for_column_blocks(int64_t rows, int64_t cols, Body&& body) {
+  const int64_t steps = (cols + kColumnStep - 1) / kColumnStep;
+  const int64_t grain = kGrain / std::max<int64_t>(rows * kColumnStep, 1) + 1;
+  parallel_for(steps, grain, [&](int64_t begin, int64_t end) {
+    const int64_t last = std::min(end * kColumnStep, cols);
+    for (int64_t c = begin * kColumnStep; c < last; c += kColumns) body(c, std::min(kColumns, last - c));
+  });
+}
+
+template <class Body>
+void for_rows(int64_t rows, int64_t cols, Body&& body) {
+  parallel_for(rows, kGrain / std::max<int64_t>(cols, 1) + 1, body);
+}
+
+// sigmoid(2 t) with t = sqrt(2/pi) (y + 0.044715 y^3), for |y| <= kTail: the exponential stays in range, so the guards
+// of fast_exp are not needed. Beyond the tail the sigmoid is 1, or below 1e-21.
+constexpr float kTail = 8.0f;
+inline float gate(float y) {
+  int32_t n;
+  const float e = vec::exp_reduced(-y * (1.59576912f + 0.0713548163f * y * y), &n) + 1.0f;
+  return 1.0f / (1.0f + e * vec::power_of_two(n));
+}
+inline float gelu(float u) { return u * gate(vec::clamp(u, -kTail, kTail)); }
+
+// Value and derivative from one sigmoid.
+inline void gelu_both(float u, float* value, float* slope) {
+  const float y = vec::clamp(u, -kTail, kTail), s = gate(y);
+  *value = u * s;
+  *slope = s + y * s * (1.0f - s) * (1.59576912f + 3.0f * 0.0713548163f * y * y);
+}
+
+}  // namespace
+
+void bias_gelu(const Exec& ex, int64_t rows, int64_t cols, const float* pre, const float* bias, float* act) {
+  if (!count(ex, extent(rows, cols, 8), 4 * (extent(rows, cols, 2) + extent(cols)))) return;
+  for_rows(rows, cols, [&](int64_t begin, int64_t end) {
+    for (int64_t r = begin; r < end; ++r) {
+      const float* x = pre + r * cols;
+      float* y = act + r * cols;
+#pragma omp simd
+      for (int64_t c = 0; c < cols; ++c) y[c] = gelu(x[c] + bias[c]);
+    }
+  });
+}
+
+void bias_gelu_backward(const Exec& ex, int64_t rows, int64_t cols, const float* pre, const float* bias, float* d,
+                        float* act, float* dbias_add) {
+  const double tensors = act ? 4 : 3;
+  if (!count(ex, extent(rows, cols, 18), 4 * (tensors * extent(rows, cols) + extent(cols, 3)))) return;
+  for_column_blocks(rows, cols, [&](int64_t first, int64_t width) {
+    float sum[kColumns] = {};
+    for (int64_t r = 0; r < rows; ++r) {
+      const float *x = pre + r * cols + first, *b = bias + first;
+      float* g = d + r * cols + first;
+      float value, slope;
+      if (act) {
+        float* y = act + r * cols + first;
+#pragma omp simd private(value, slope)
+        for (int64_t c = 0; c < width; ++c) {
+          gelu_both(x[c] + b[c], &value, &slope);
+          y[c] = value;
+          g[c] *= slope;
+          sum[c] += g[c];
+        }
+      } else {
+#pragma omp simd private(value, slope)
+        for (int64_t c = 0; c < width; ++c) {
+          gelu_both(x[c] + b[c], &value, &slope);
+          g[c] *= slope;
+          sum[c] += g[c];
+        }
+      }
+    }
+    for (int64_t c = 0; c < width; ++c) dbias_add[first + c] += sum[c];
+  });
+}
+
+void add_bias(const Exec& ex, int64_t rows, int64_t cols, const float* x, const float* bias, float* y) {
+  if (!count(ex, extent(rows, cols), 4 * (extent(rows, cols, 2) + extent(cols)))) return;
+  for_rows(rows, cols, [&](int64_t begin, int64_t end) {
+    for (int64_t r = begin; r < end; ++r) {
+#pragma omp simd
+      for (int64_t c = 0; c < cols; ++c) y[r * cols + c] = x[r * cols + c] + bias[c];
+    }
+  });
+}
+
+void bias_backward(const Exec& ex, int64_t rows, int64_t cols, const float* dy, float* dbias_add) {
+  if (!count(ex, extent(rows, cols), 4 * (extent(rows, cols) + extent(cols, 2)))) return;
+  for_column_blocks(rows, cols, [&](int64_t first, int64_t width) {
+    float sum[kColumns] = {};
+    for (int64_t r = 0; r < rows; ++r) {
+      const float* g = dy + r * cols + first;
+#pragma omp simd
+      for (int64_t c = 0; c < width; ++c) sum[c] += g[c];
+    }
+    for (int64_t c = 0; c < width; ++c) dbias_add[first + c] += sum[c];
+  });
+}
+
+}  // namespace swy::ops

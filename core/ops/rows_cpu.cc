@@ -1,0 +1,142 @@
+// Gather, scatter and the two normalisations on the CPU. Scatters split the columns between threads, never the list,
+// so repeated indices add up in list order.
+#include <algorithm>
+#include <cmath>
+
+#include "core/ops/flops.h"
+#include "core/ops/rows.h"
+#include "core/ops/sums.h"
+
+namespace swy::ops {
+
+void gather_pairs(const Exec& ex, int64_t cols, const int32_t* n, int64_t max_count, const int32_t* row,
+                  const int32_t* col, const float* x, float* value) {
+  if (!count(ex, 0, 16 * extent(max_count))) return;
+  for (int64_t i = 0; i < std::min<int64_t>(*n, max_count); ++i) value[i] = x[row[i] * cols + col[i]];
+}
+
+void scatter_pairs(const Exec& ex, int64_t cols, const int32_t* n, int64_t max_count, const int32_t* row,
+                   const int32_t* col, const float* dvalue, float* dx_add) {
+  if (!count(ex, extent(max_count), 20 * extent(max_count))) return;
+  for (int64_t i = 0; i < std::min<int64_t>(*n, max_count); ++i) dx_add[row[i] * cols + col[i]] += dvalue[i];
+}
+
+void gather_rows(const Exec& ex, int64_t n, int64_t, int64_t cols, const int32_t* index, const float* x, float* y) {
+  if (!count(ex, 0, 8 * extent(n, cols) + 4 * extent(n))) return;
+  parallel_for(n, grain(cols), [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) std::copy_n(x + index[i] * cols, cols, y + i * cols);
+  });
+}
+
+void scatter_add_rows(const Exec& ex, int64_t n, int64_t, int64_t cols, const int32_t* index, const float* dy,
+                      float* dx_add) {
+  if (!count(ex, extent(n, cols), 12 * extent(n, cols) + 4 * extent(n))) return;
+  parallel_for(cols, std::max(kColumnBlock, grain(n)), [&](int64_t begin, int64_t end) {
+    for (int64_t i = 0; i < n; ++i) {
+      const float* in = dy + i * cols;
+      float* out = dx_add + index[i] * cols;
+#pragma omp simd
+      for (int64_t c = begin; c < end; ++c) out[c] += in[c];
+    }
+  });
+}
+
+void normalise_rows(const Exec& ex, int64_t rows, int64_t cols, float eps, const float* x, float* y, float* r) {
+  if (!count(ex, 3 * extent(rows, cols), 8 * extent(rows, cols) + 4 * extent(rows))) return;
+  parallel_for(rows, grain(2 * cols), [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) {
+      const float* in = x + i * cols;
+      float* out = y + i * cols;
+      const float scale = 1.0f / std::sqrt(sum(0, cols, [&](int64_t c) { return in[c] * in[c]; }) + eps);
+      r[i] = scale;
+#pragma omp simd
+      for (int64_t c = 0; c < cols; ++c) out[c] = in[c] * scale;
+    }
+  });
+}
+
+void normalise_rows_backward(const Exec& ex, int64_t rows, int64_t cols, const float* y, const float* r,
+                             const float* dy, float* dx_add) {
+  if (!count(ex, 6 * extent(rows, cols), 16 * extent(rows, cols) + 4 * extent(rows))) return;
+  parallel_for(rows, grain(2 * cols), [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) {
+      const float *p = y + i * cols, *g = dy + i * cols, scale = r[i];
+      float* out = dx_add + i * cols;
+      const float dot = sum(0, cols, [&](int64_t c) { return p[c] * g[c]; });
+#pragma omp simd
+      for (int64_t c = 0; c < cols; ++c) out[c] += scale * (g[c] - p[c] * dot);
+    }
+  });
+}
+
+void layer_norm(const Exec& ex, int64_t rows, int64_t cols, float eps, const float* x, const float* gain,
+                const float* bias, float* y, float* mean, float* rstd) {
+  if (!count(ex, 8 * extent(rows, cols), 8 * extent(rows, cols) + 8 * extent(rows) + 8 * extent(cols))) return;
+  parallel_for(rows, grain(4 * cols), [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) {
+      const float* in = x + i * cols;
+      float* out = y + i * cols;
+      const float mu = sum(0, cols, [&](int64_t c) { return in[c]; }) / static_cast<float>(cols);
+      const float variance =
+          sum(0, cols, [&](int64_t c) { return (in[c] - mu) * (in[c] - mu); }) / static_cast<float>(cols);
+      const float scale = 1.0f / std::sqrt(variance + eps);
+      mean[i] = mu;
+      rstd[i] = scale;
+#pragma omp simd
+      for (int64_t c = 0; c < cols; ++c) out[c] = (in[c] - mu) * scale;
+      if (gain) {
+#pragma omp simd
+        for (int64_t c = 0; c < cols; ++c) out[c] *= gain[c];
+      }
+      if (bias) {
+#pragma omp simd
+        for (int64_t c = 0; c < cols; ++c) out[c] += bias[c];
+      }
+    }
+  });
+}
+
+void layer_norm_backward(const Exec& ex, int64_t rows, int64_t cols, const float* x, const float* gain,
+                         const float* mean, const float* rstd, const float* dy, float* dx_add, float* dgain_add,
+                         float* dbias_add) {
+  if (!count(ex, 14 * extent(rows, cols), 16 * extent(rows, cols) + 8 * extent(rows) + 20 * extent(cols))) return;
+  // With g = dy * gain and h the normalised x: dx += rstd * (g - mean(g) - h * mean(g h)).
+  const auto input_gradient = [&](int64_t i, auto gain_at) {
+    const float *in = x + i * cols, *d = dy + i * cols, mu = mean[i], scale = rstd[i];
+    float* out = dx_add + i * cols;
+    float g_sum = 0, gh_sum = 0;
+#pragma omp simd reduction(+ : g_sum, gh_sum)
+    for (int64_t c = 0; c < cols; ++c) {
+      const float g = d[c] * gain_at(c);
+      g_sum += g;
+      gh_sum += g * ((in[c] - mu) * scale);
+    }
+    const float g_mean = g_sum / static_cast<float>(cols), gh_mean = gh_sum / static_cast<float>(cols);
+#pragma omp simd
+    for (int64_t c = 0; c < cols; ++c) out[c] += scale * (d[c] * gain_at(c) - g_mean - (in[c] - mu) * scale * gh_mean);
+  };
+  parallel_for(rows, grain(4 * cols), [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) {
+      if (gain)
+        input_gradient(i, [=](int64_t c) { return gain[c]; });
+      else
+        input_gradient(i, [](int64_t) { return 1.0f; });
+    }
+  });
+  if (!dgain_add && !dbias_add) return;
+  const int32_t whole[2] = {0, static_cast<int32_t>(rows)};
+  for_segment_blocks(1, whole, rows, cols, [&](int64_t, int64_t r0, int64_t r1, int64_t c0, int64_t width) {
+    float total[kColumnBlock];
+    if (dgain_add) {
+      column_sums(r0, r1, c0, width, total,
+                  [&](int64_t i, int64_t c) { return dy[i * cols + c] * ((x[i * cols + c] - mean[i]) * rstd[i]); });
+      for (int64_t j = 0; j < width; ++j) dgain_add[c0 + j] += total[j];
+    }
+    if (dbias_add) {
+      column_sums(r0, r1, c0, width, total, [&](int64_t i, int64_t c) { return dy[i * cols + c]; });
+      for (int64_t j = 0; j < width; ++j) dbias_add[c0 + j] += total[j];
+    }
+  });
+}
+
+}  // namespace swy::ops

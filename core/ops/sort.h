@@ -1,0 +1,20 @@
+// Orders and the assignment lists that follow from them.
+#pragma once
+#include <cstdint>
+
+#include "core/device/exec.h"
+
+namespace swy::ops {
+
+// index[n] = stable argsort of key[n]; NaN last either way. work[n] is scratch. Counted: n * ceil(log2 n) compares.
+void sort(const Exec&, int64_t n, bool descending, const float* key, int32_t* index, int32_t* work);
+
+// ASSIGN list from index[rows,k] and weight[rows,k] (null = all 1/k): all first choices, then all second choices, ...;
+// inside a choice rows go in `order` (null = ascending). Rows whose mask is 0 are left out. `*count` entries.
+void assign_rows(const Exec&, int64_t rows, int64_t k, const int32_t* index, const float* weight, const int32_t* order,
+                 const uint8_t* mask, int32_t* row, int32_t* expert, float* out_weight, int32_t* count);
+// dweight[rows,k] += dlist at the place where each pair was listed.
+void assign_rows_backward(const Exec&, int64_t rows, int64_t k, const int32_t* order, const uint8_t* mask,
+                          const float* dlist, float* dweight_add);
+
+}  // namespace swy::ops

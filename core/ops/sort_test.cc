@@ -1,0 +1,91 @@
+#include "core/ops/sort.h"
+
+#include <algorithm>
+#include <limits>
+#include <numeric>
+
+#include "core/ops/check.h"
+
+namespace swy::ops {
+namespace {
+
+using Ints = std::vector<int32_t>;
+
+// Both directions agree with std::stable_sort on keys with many ties, negative numbers, infinities and NaN.
+TEST(Sort, AgreesWithStableSort) {
+  for (int64_t n : {0, 1, 2, 100, 5000})
+    for (bool descending : {false, true}) {
+      Bench bench;
+      Floats key = draw(n, 1 + n, -50, 50);
+      for (size_t i = 0; i < key.size(); ++i) {
+        if (i % 2) key[i] = std::round(key[i]);
+        if (i % 31 == 4) key[i] = std::nanf("");
+        if (i % 37 == 5) key[i] = std::numeric_limits<float>::infinity();
+        if (i % 41 == 6) key[i] = -std::numeric_limits<float>::infinity();
+        if (i % 43 == 7) key[i] = -0.0f;
+      }
+      Ints index(n), work(n), want(n);
+      sort(bench.ex, n, descending, key.data(), index.data(), work.data());
+      std::iota(want.begin(), want.end(), 0);
+      std::stable_sort(want.begin(), want.end(), [&](int32_t a, int32_t b) {
+        if (std::isnan(key[b])) return !std::isnan(key[a]);
+        return descending ? key[a] > key[b] : key[a] < key[b];
+      });
+      EXPECT_EQ(index, want);
+    }
+}
+
+struct List {
+  Ints row, expert;
+  Floats weight;
+  int32_t count = -1;
+};
+List assign(int64_t rows, int64_t k, const Ints& index, const float* weight, const int32_t* order,
+            const uint8_t* mask) {
+  Bench bench;
+  List list{Ints(rows * k, -1), Ints(rows * k, -1), Floats(rows * k, -1)};
+  assign_rows(bench.ex, rows, k, index.data(), weight, order, mask, list.row.data(), list.expert.data(),
+              list.weight.data(), &list.count);
+  return list;
+}
+
+const Ints kIndex = {0, 2, 0, 2, 2, 1};  // top-2 experts of three tokens, golden vector A of the spec
+const Floats kWeight = {.4f, .2f, .5f, .4f, .6f, .3f};
+
+// All first choices in row order, then all second choices.
+TEST(AssignRows, ChoiceByChoice) {
+  const List list = assign(3, 2, kIndex, kWeight.data(), nullptr, nullptr);
+  EXPECT_EQ(list.row, (Ints{0, 1, 2, 0, 1, 2}));
+  EXPECT_EQ(list.expert, (Ints{0, 0, 2, 2, 2, 1}));
+  EXPECT_EQ(list.weight, (Floats{.4f, .5f, .6f, .2f, .4f, .3f}));
+  EXPECT_EQ(list.count, 6);
+}
+
+// Batch-priority order holds inside each choice; a masked row is left out; no weights means 1/k.
+TEST(AssignRows, OrderMaskAndDefaultWeight) {
+  const int32_t order[] = {2, 1, 0};
+  const uint8_t mask[] = {1, 0, 1};
+  const List list = assign(3, 2, kIndex, nullptr, order, mask);
+  EXPECT_EQ(list.row, (Ints{2, 0, 2, 0, -1, -1}));
+  EXPECT_EQ(list.expert, (Ints{2, 0, 1, 2, -1, -1}));
+  EXPECT_EQ(list.weight, (Floats{.5f, .5f, .5f, .5f, -1, -1}));
+  EXPECT_EQ(list.count, 4);
+}
+
+// Backward puts each entry's gradient where its weight came from, so it inverts the listing.
+TEST(AssignRows, Backward) {
+  Bench bench;
+  const int32_t order[] = {2, 1, 0};
+  const uint8_t mask[] = {1, 0, 1};
+  const Floats dlist = {1, 2, 3, 4};
+  Floats dweight(6, 10);
+  assign_rows_backward(bench.ex, 3, 2, order, mask, dlist.data(), dweight.data());
+  EXPECT_EQ(dweight, (Floats{12, 14, 10, 10, 11, 13}));
+  const Floats identity = {1, 2, 3, 4, 5, 6};
+  dweight.assign(6, 0);
+  assign_rows_backward(bench.ex, 3, 2, nullptr, nullptr, identity.data(), dweight.data());
+  EXPECT_EQ(dweight, (Floats{1, 4, 2, 5, 3, 6}));
+}
+
+}  // namespace
+}  // namespace swy::ops
