@@ -1,0 +1,29 @@
+// What the host offers to plugins: a log and the extension tables.
+#include <cstdio>
+#include <cstring>
+
+#include "core/abi/ops.h"
+#include "core/ops/table.h"
+#include "core/plugin/loader.h"
+
+namespace swy {
+namespace {
+
+void log(const swy_host*, int32_t severity, const char* message) {
+  const char* tag = severity == SWY_LOG_INFO ? "info" : severity == SWY_LOG_WARNING ? "warning" : "error";
+  std::fprintf(stderr, "plugin %s: %s\n", tag, message ? message : "(no text)");
+}
+
+const void* extension(const swy_host*, const char* id) {
+  if (id && !std::strcmp(id, SWY_OPS_ID)) return &ops::table();
+  return nullptr;
+}
+
+}  // namespace
+
+const swy_host& plugin_host() {
+  static const swy_host host = {sizeof(swy_host), SWY_ABI_MINOR, nullptr, log, extension};
+  return host;
+}
+
+}  // namespace swy
