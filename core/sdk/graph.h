@@ -1,0 +1,336 @@
+// A router's forward maths as a traced program, and the backward pass derived from it.
+//
+// The author's route() runs once per site while the harness asks for the router's needs. It calls the
+// functions of maths.h on symbolic tensors; each call records a node: two kernels (forward, backward) on raw
+// pointers, through the host's ops. A step replays the list; the backward pass is the same list reversed,
+// cut down to the nodes that a gradient can reach. Nothing is allocated, sized or decided in a step.
+//
+// Shapes are [rows, cols]. Rows may depend on the batch (tokens, groups); memory is sized for the largest
+// batch, kernels see the real one. Values that some backward kernel reads live in `saved`, all others in
+// `scratch`. Gradients accumulate (add, never store) in scratch, in the host's dx and in the parameters' grads.
+#pragma once
+#include <cmath>
+#include <cstdint>
+#include <functional>
+#include <initializer_list>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#include "core/abi/ops.h"
+
+namespace swy {
+
+class Graph;
+class Call;
+
+// A number of rows: a constant, or a multiple of what the batch brings.
+struct Rows {
+  enum Unit { kOne, kTokens, kGroups, kSequences, kRows } unit = kOne;
+  int64_t scale = 1;
+  Rows(int64_t n) : scale(n) {}  // NOLINT: a plain number is a number of rows
+  Rows(Unit u, int64_t s) : unit(u), scale(s) {}
+  bool operator==(const Rows&) const = default;
+};
+
+// A symbolic tensor: a handle, cheap to copy.
+struct Tensor {
+  Graph* graph = nullptr;
+  int id = -1;
+  explicit operator bool() const { return id >= 0; }
+  Rows rows() const;
+  int64_t cols() const;
+};
+
+struct Start {  // initial value of a parameter
+  int32_t init;
+  float scale;
+};
+inline Start zeros_start() { return {SWY_INIT_ZERO, 0}; }
+inline Start constant(float value) { return {SWY_INIT_CONST, value}; }
+inline Start normal(float std) { return {SWY_INIT_NORMAL, std}; }
+inline Start lecun_normal(int64_t fan_in) {  // truncated normal of std 1/sqrt(fan_in), Flax's default
+  return {SWY_INIT_TRUNC_NORMAL, 1.f / std::sqrt(static_cast<float>(fan_in))};
+}
+
+using Kernel = std::function<void(Call&)>;
+struct Cost {  // of one call
+  double flops, bytes;
+};
+using CostOf = std::function<Cost(const Call&)>;
+
+class Graph {
+ public:
+  Graph(const swy_site& site, bool training)
+      : D(site.d_model),
+        E(site.n_experts),
+        C(site.capacity),
+        T(Rows::kTokens, 1),
+        G(Rows::kGroups, 1),
+        B(Rows::kSequences, 1),
+        R(Rows::kRows, 1),
+        group_tokens(site.group_tokens),
+        training(training),
+        site(site) {
+    x = value(T, D, Home::kInput);
+    values_[x.id].wants_grad = true;
+  }
+  Graph(const Graph&) = delete;
+  Graph& operator=(const Graph&) = delete;
+
+  // ---- what a router sees ----
+  const int32_t D, E, C;       // width, experts, capacity of a full group
+  const Rows T, G, B, R;       // tokens, groups, sequences, routed rows of the batch
+  const int32_t group_tokens;  // tokens of a full group
+  const bool training;         // the program being traced is the training one: noise and losses belong here
+  const swy_site& site;
+  Tensor x;  // [T, D] normalised input of the site
+
+  Tensor param(const std::string& name, int64_t rows, int64_t cols, Start start, uint32_t flags = 0) {
+    return declare(name, rows, cols, start, flags, SWY_PARAM);
+  }
+  Tensor buffer(const std::string& name, int64_t rows, int64_t cols, Start start) {
+    return declare(name, rows, cols, start, 0, SWY_BUFFER);
+  }
+  // loss += weight * value; value is [1, 1]
+  void aux(const std::string& name, Tensor scalar, double weight, const std::string& doc) {
+    output(aux_, name, "1", doc, scalar, weight);
+  }
+  void metric(const std::string& name, Tensor scalar, const std::string& unit, const std::string& doc) {
+    output(metrics_, name, unit, doc, scalar, 0);
+  }
+  // C of this site instead of the harness's; the budget charges what then runs.
+  void request_capacity(int32_t c) { capacity = c; }
+
+  // ---- the escape hatch: a custom op on raw pointers ----
+  // `reads` are the values the backward kernel looks at; a null backward stops the gradient. The declared costs are
+  // charged before each call; the kernels are not called when the host only counts.
+  void custom(std::vector<Tensor> inputs, std::vector<Tensor> outputs, std::vector<Tensor> reads, Kernel forward,
+              CostOf forward_cost, Kernel backward = nullptr, CostOf backward_cost = nullptr);
+
+  // Records a node made of the host's ops, which count for themselves. What maths.h is written with.
+  void node(std::vector<Tensor> inputs, std::vector<Tensor> outputs, std::vector<Tensor> reads, Kernel forward,
+            Kernel backward = nullptr) {
+    bool wants = false;
+    for (const Tensor& t : inputs) wants = wants || values_[t.id].wants_grad;
+    wants = wants && backward;
+    for (const Tensor& t : outputs) values_[t.id].wants_grad = wants && !values_[t.id].integer;
+    if (wants)
+      for (const Tensor& t : reads) values_[t.id].read_backward = true;
+    nodes_.push_back(
+        {std::move(inputs), std::move(outputs), std::move(forward), wants ? std::move(backward) : nullptr});
+  }
+  Tensor tensor(Rows rows, int64_t cols) { return value(rows, cols, Home::kTemporary); }
+  Tensor integers(Rows rows, int64_t cols) {
+    Tensor t = tensor(rows, cols);
+    values_[t.id].integer = true;
+    return t;
+  }
+  // Makes the plan's gradient flow into `t` (used by the plan functions of plan.h).
+  void seed_gradient(Tensor t, Kernel backward) {
+    if (!values_[t.id].wants_grad) return;
+    nodes_.push_back({{t}, {}, [](Call&) {}, std::move(backward)});
+    values_[t.id].reached = true;
+  }
+  // Keeps values until backward although no node of their own reads them there.
+  void keep(const std::vector<Tensor>& list) {
+    for (const Tensor& t : list) values_[t.id].read_backward = true;
+  }
+  enum class Home { kTemporary, kInput, kParam, kBuffer, kDispatch, kCombine, kMix };
+  void settle(Tensor t, Home home) { values_[t.id].home = home; }  // lives in the plan itself
+
+  // ---- the finished program (read by router.h) ----
+  struct Value {
+    Rows rows;
+    int64_t cols;
+    Home home;
+    bool integer = false, wants_grad = false, read_backward = false, reached = false;
+    int64_t offset = 0;        // bytes into scratch or saved; index of a param or buffer
+    int64_t grad_offset = -1;  // bytes into the backward scratch
+  };
+  struct Declared {
+    std::string name;
+    swy_tensor_spec spec;
+  };
+  struct Output {
+    std::string name, unit, doc;
+    Tensor value;
+    double weight;
+  };
+  struct Node {
+    std::vector<Tensor> inputs, outputs;
+    Kernel forward, backward;
+  };
+  int32_t plan_kind = -1, row_kind = SWY_ROW_TOKEN, slots = 0, capacity = 0;
+  int64_t max_assign = 0;
+  uint32_t needed_inputs = 0;
+
+  // Decides who is reached by a gradient, and lays out scratch, saved and gradients. Call once, after route().
+  // `tables` is the graph whose tensors, aux losses and metrics were declared to the host: the training one.
+  void finish(const Graph& tables) {
+    if (plan_kind < 0)
+      throw std::logic_error("route() ended without a plan; call assign, assign_top_tokens, dense or merge");
+    if (declared_.size() != tables.declared_.size())
+      throw std::logic_error("training and evaluation declare different tensors");
+    for (const Output& o : aux_) emit_scalar(o, place(tables.aux_, o.name), true);
+    for (const Output& o : metrics_) emit_scalar(o, place(tables.metrics_, o.name), false);
+    for (auto n = nodes_.rbegin(); n != nodes_.rend(); ++n) {
+      bool reached = n->outputs.empty();
+      for (const Tensor& t : n->outputs) reached = reached || values_[t.id].reached;
+      if (!reached) n->backward = nullptr;
+      if (n->backward)
+        for (const Tensor& t : n->inputs) values_[t.id].reached = values_[t.id].reached || values_[t.id].wants_grad;
+    }
+    for (Value& v : values_) {
+      const int64_t bytes = aligned(most(v.rows) * v.cols * 4);
+      if (v.home == Home::kTemporary) {
+        uint64_t& region = v.read_backward ? saved_bytes : scratch_forward_bytes;
+        v.offset = static_cast<int64_t>(region);
+        region += bytes;
+      }
+      if (v.reached && v.wants_grad && v.home != Home::kInput && v.home != Home::kParam) {
+        v.grad_offset = static_cast<int64_t>(scratch_backward_bytes);
+        scratch_backward_bytes += bytes;
+      }
+    }
+  }
+  uint64_t scratch_forward_bytes = 0, scratch_backward_bytes = 0, saved_bytes = 0;
+  const std::vector<Value>& values() const { return values_; }
+  const std::vector<Node>& nodes() const { return nodes_; }
+  const std::vector<Declared>& declared() const { return declared_; }
+  const std::vector<Output>& aux_outputs() const { return aux_; }
+  const std::vector<Output>& metric_outputs() const { return metrics_; }
+
+ private:
+  static int64_t aligned(int64_t bytes) { return (bytes + 255) / 256 * 256; }
+  int64_t most(const Rows& r) const {
+    const int64_t unit[] = {1, site.max_tokens, site.max_groups, site.max_sequences, site.max_rows};
+    return r.scale * unit[r.unit];
+  }
+  Tensor value(Rows rows, int64_t cols, Home home) {
+    values_.push_back({rows, cols, home});
+    return {this, static_cast<int>(values_.size()) - 1};
+  }
+  Tensor declare(const std::string& name, int64_t rows, int64_t cols, Start start, uint32_t flags, int32_t role) {
+    Tensor t = value(rows, cols, role == SWY_PARAM ? Home::kParam : Home::kBuffer);
+    int64_t index = 0;
+    for (const Declared& d : declared_) {
+      if (d.name == name) throw std::logic_error("tensor '" + name + "' is declared twice");
+      index += d.spec.role == role;
+    }
+    values_[t.id].offset = index;
+    values_[t.id].wants_grad = role == SWY_PARAM;
+    swy_tensor_spec spec{};
+    spec.shape[0] = rows, spec.shape[1] = cols, spec.shape[2] = spec.shape[3] = 1;
+    spec.rank = 2, spec.dtype = SWY_F32, spec.role = role, spec.init = start.init;
+    spec.init_scale = start.scale, spec.lr_scale = 1, spec.flags = flags;
+    declared_.push_back({name, spec});
+    return t;
+  }
+  void output(std::vector<Output>& list, const std::string& name, const std::string& unit, const std::string& doc,
+              Tensor scalar, double weight) {
+    if (!(scalar.rows() == Rows(1)) || scalar.cols() != 1) throw std::logic_error("'" + name + "' is not a scalar");
+    list.push_back({name, unit, doc, scalar, weight});
+  }
+  static int place(const std::vector<Output>& table, const std::string& name) {
+    for (size_t i = 0; i < table.size(); ++i)
+      if (table[i].name == name) return static_cast<int>(i);
+    throw std::logic_error("'" + name + "' exists in evaluation only; declare it in training too");
+  }
+  void emit_scalar(const Output& out, int index, bool is_aux);
+
+  std::vector<Value> values_;
+  std::vector<Node> nodes_;
+  std::vector<Declared> declared_;
+  std::vector<Output> aux_, metrics_;
+};
+
+inline Rows Tensor::rows() const { return graph->values()[id].rows; }
+inline int64_t Tensor::cols() const { return graph->values()[id].cols; }
+
+struct StepError : std::runtime_error {
+  StepError(swy_status s, const char* reason) : std::runtime_error(reason), status(s) {}
+  swy_status status;
+};
+
+// What a kernel sees during a step: real extents and pointers.
+class Call {
+ public:
+  const swy_exec* exec;
+  const swy_ops* op;
+  const swy_batch* batch;
+  const swy_state* state;
+  swy_plan* plan;              // in backward: the plan forward wrote, for reading
+  const swy_plan_grad* dplan;  // backward only
+  const swy_tensor* dx;        // backward only
+  const Graph* graph;
+
+  int64_t tokens() const { return batch->x.shape[0]; }
+  int64_t rows(const Rows& r) const {
+    const int64_t unit[] = {1, tokens(), batch->n_groups, batch->n_sequences, batch->n_rows};
+    return r.scale * unit[r.unit];
+  }
+  int64_t rows(Tensor t) const { return rows(graph->values()[t.id].rows); }
+  int64_t cols(Tensor t) const { return graph->values()[t.id].cols; }
+  int64_t size(Tensor t) const { return rows(t) * cols(t); }
+
+  float* f(Tensor t) const { return static_cast<float*>(address(t)); }
+  int32_t* i(Tensor t) const { return static_cast<int32_t*>(address(t)); }
+  // Where the gradient of t is added up, or null when nobody wants it.
+  float* grad(Tensor t) const {
+    const Graph::Value& v = graph->values()[t.id];
+    if (!v.wants_grad || !v.reached) return nullptr;
+    if (v.home == Graph::Home::kInput) return static_cast<float*>(dx->data);
+    if (v.home == Graph::Home::kParam) return static_cast<float*>(state->grad[v.offset].data);
+    return reinterpret_cast<float*>(static_cast<char*>(exec->scratch) + v.grad_offset);
+  }
+  void ok(swy_status status) const {
+    if (status != SWY_OK) throw StepError(status, exec->error);
+  }
+
+ private:
+  void* address(Tensor t) const {
+    const Graph::Value& v = graph->values()[t.id];
+    switch (v.home) {
+      case Graph::Home::kInput: return batch->x.data;
+      case Graph::Home::kParam: return state->param[v.offset].data;
+      case Graph::Home::kBuffer: return state->buffer[v.offset].data;
+      case Graph::Home::kDispatch: return plan->dispatch;
+      case Graph::Home::kCombine: return plan->combine;
+      case Graph::Home::kMix: return plan->mix;
+      case Graph::Home::kTemporary: break;
+    }
+    return static_cast<char*>(v.read_backward ? exec->saved : exec->scratch) + v.offset;
+  }
+};
+
+inline void Graph::custom(std::vector<Tensor> inputs, std::vector<Tensor> outputs, std::vector<Tensor> reads,
+                          Kernel forward, CostOf forward_cost, Kernel backward, CostOf backward_cost) {
+  auto charged = [](Kernel kernel, CostOf cost) -> Kernel {
+    if (!kernel) return nullptr;
+    if (!cost) throw std::logic_error("a custom op declares no cost for one of its kernels");
+    return [kernel = std::move(kernel), cost = std::move(cost)](Call& c) {
+      const Cost work = cost(c);
+      c.ok(c.op->charge(c.exec, work.flops, work.bytes));
+      if (!(c.exec->flags & SWY_EXEC_DRY)) kernel(c);
+    };
+  };
+  node(std::move(inputs), std::move(outputs), std::move(reads), charged(std::move(forward), std::move(forward_cost)),
+       charged(std::move(backward), std::move(backward_cost)));
+}
+
+inline void Graph::emit_scalar(const Output& out, int index, bool is_aux) {
+  const Tensor t = out.value;
+  nodes_.push_back({{t},
+                    {},
+                    [t, index, is_aux](Call& c) {
+                      c.ok(c.op->axpby(c.exec, 1, 1, c.f(t), 0, (is_aux ? c.plan->aux : c.plan->metric) + index));
+                    },
+                    nullptr});
+  if (is_aux)
+    seed_gradient(t, [t, index](Call& c) {
+      c.ok(c.op->unary(c.exec, SWY_AFFINE, 1, 1, c.dplan->aux[index], c.grad(t), c.grad(t)));
+    });
+}
+
+}  // namespace swy

@@ -1,0 +1,158 @@
+// How a router says who goes where: the plan functions. Every route() ends with exactly one of them.
+//
+//   assign              token choice: each row's top-k experts, in priority order
+//   assign_top_tokens   expert choice: each expert's top-C tokens of each group
+//   dense               dispatch and combine matrices over E*P slots
+//   merge               mixing weights over expert parameters
+#pragma once
+#include "core/sdk/maths.h"
+
+namespace swy {
+
+struct TopK {    // of each row, descending, ties to the lower column
+  Tensor index;  // [m, k] integers
+  Tensor value;  // [m, k]; empty = every choice weighs 1/k
+};
+
+// The k largest columns of each row; the gradient of a value goes to the column it came from.
+inline TopK top_k(Tensor x, int64_t k) {
+  Graph& g = *x.graph;
+  if (k > x.cols())
+    throw std::invalid_argument("k = " + std::to_string(k) + " is more than the " + std::to_string(x.cols()) +
+                                " experts of this site; lower k");
+  TopK top{g.integers(x.rows(), k), g.tensor(x.rows(), k)};
+  g.node(
+      {x}, {top.index, top.value}, {top.index},
+      [=](Call& c) { c.ok(c.op->top_k_rows(c.exec, c.rows(x), c.cols(x), k, c.f(x), c.i(top.index), c.f(top.value))); },
+      [=](Call& c) {
+        c.ok(c.op->top_k_rows_backward(c.exec, c.rows(x), c.cols(x), k, c.i(top.index), c.grad(top.value), c.grad(x)));
+      });
+  return top;
+}
+
+// Column j of x[m, n] as [m, 1].
+inline Tensor column(Tensor x, int64_t j) {
+  Tensor pick = filled(*x.graph, x.cols(), 1, 0);
+  x.graph->node({}, {pick}, {}, [=](Call& c) {  // the unit vector e_j
+    c.ok(c.op->fill(c.exec, 1, 1, c.f(pick) + j));
+  });
+  return matmul(x, pick);
+}
+
+// 1 where a row's choice points, 0 elsewhere: [m, cols], no gradient.
+inline Tensor one_hot(TopK top, int64_t cols) {
+  Graph& g = *top.index.graph;
+  Tensor ones = filled(g, top.index.rows(), top.index.cols(), 1), y = filled(g, top.index.rows(), cols, 0);
+  g.node({top.index, ones}, {}, {}, [=](Call& c) {
+    c.ok(c.op->top_k_rows_backward(c.exec, c.rows(y), cols, c.cols(ones), c.i(top.index), c.f(ones), c.f(y)));
+  });
+  return y;
+}
+
+// Rows sorted by key[m, 1], largest first, stable: [m, 1] integers.
+inline Tensor sorted_rows(Tensor key) {
+  Graph& g = *key.graph;
+  Tensor order = g.integers(key.rows(), 1), work = g.integers(key.rows(), 1);
+  g.node({key}, {order, work}, {},
+         [=](Call& c) { c.ok(c.op->sort(c.exec, c.rows(key), 1, c.f(key), c.i(order), c.i(work))); });
+  return order;
+}
+
+// ASSIGN: all first choices, then all second choices, ...; within a choice in `order` (empty: row order).
+inline void assign(TopK top, Tensor order = {}) {
+  Graph& g = *top.index.graph;
+  const int64_t k = top.index.cols();
+  g.plan_kind = SWY_ASSIGN;
+  g.max_assign = k * (top.index.rows() == g.T ? g.site.max_tokens : g.site.max_rows);
+  auto order_of = [order](Call& c) { return order ? c.i(order) : nullptr; };
+  std::vector<Tensor> inputs{top.index}, reads;
+  if (top.value) inputs.push_back(top.value);
+  if (order) inputs.push_back(order), reads.push_back(order);
+  g.node(inputs, {}, {}, [=](Call& c) {
+    c.ok(c.op->assign_rows(c.exec, c.rows(top.index), k, c.i(top.index), top.value ? c.f(top.value) : nullptr,
+                           order_of(c), c.batch->mask, c.plan->row, c.plan->expert, c.plan->weight, c.plan->count));
+  });
+  if (!top.value) return;
+  g.keep(reads);
+  g.seed_gradient(top.value, [=](Call& c) {
+    c.ok(c.op->assign_rows_backward(c.exec, c.rows(top.index), k, order_of(c), c.batch->mask, c.dplan->weight,
+                                    c.grad(top.value)));
+  });
+}
+
+// ASSIGN: each expert takes its capacity of tokens with the largest `score`[T, E] from each group; the weight is
+// `weight`[T, E] at the pair (often the same matrix).
+inline void assign_top_tokens(Tensor score, Tensor weight) {
+  Graph& g = *score.graph;
+  g.plan_kind = SWY_ASSIGN;
+  g.max_assign = static_cast<int64_t>(g.site.max_groups) * g.E * (g.capacity ? g.capacity : g.site.max_capacity);
+  const int64_t most = g.max_assign;
+  g.node({score, weight}, {}, {}, [=](Call& c) {
+    swy_plan& p = *c.plan;
+    c.ok(c.op->top_k_segments(c.exec, c.batch->n_groups, c.batch->group_begin, c.batch->group_capacity, c.tokens(),
+                              c.cols(score), c.f(score), c.batch->mask, most, p.row, p.expert, p.weight, p.count));
+    if (weight.id != score.id)
+      c.ok(c.op->gather_pairs(c.exec, c.cols(weight), p.count, most, p.row, p.expert, c.f(weight), p.weight));
+  });
+  g.seed_gradient(weight, [=](Call& c) {
+    c.ok(c.op->scatter_pairs(c.exec, c.cols(weight), c.plan->count, most, c.plan->row, c.plan->expert, c.dplan->weight,
+                             c.grad(weight)));
+  });
+}
+
+// DENSE: slot j of a group reads sum_t dispatch[t, j] x[t], token t gets sum_j combine[t, j] expert(slot j).
+// Both are [T, E*P], columns of one expert side by side. They become the plan's own memory.
+inline void dense(Tensor dispatch, Tensor combine) {
+  Graph& g = *dispatch.graph;
+  if (dispatch.cols() % g.E || combine.cols() != dispatch.cols()) detail::shape_error("dense", dispatch, combine);
+  g.plan_kind = SWY_DENSE;
+  g.slots = static_cast<int32_t>(dispatch.cols() / g.E);
+  g.settle(dispatch, Graph::Home::kDispatch);
+  g.settle(combine, Graph::Home::kCombine);
+  g.seed_gradient(dispatch, [=](Call& c) {
+    c.ok(c.op->axpby(c.exec, c.size(dispatch), 1, c.dplan->dispatch, 1, c.grad(dispatch)));
+  });
+  g.seed_gradient(
+      combine, [=](Call& c) { c.ok(c.op->axpby(c.exec, c.size(combine), 1, c.dplan->combine, 1, c.grad(combine))); });
+}
+
+// MERGE: row r runs through one expert whose parameters are sum_e mix[r, e] of the experts'. mix is [R, E].
+inline void merge(Tensor mix, int32_t row_kind) {
+  Graph& g = *mix.graph;
+  g.plan_kind = SWY_MERGE;
+  g.row_kind = row_kind;
+  g.settle(mix, Graph::Home::kMix);
+  g.seed_gradient(mix, [=](Call& c) { c.ok(c.op->axpby(c.exec, c.size(mix), 1, c.dplan->mix, 1, c.grad(mix))); });
+}
+
+// The mean of the tokens of each routed row (sequence, task, batch): [R, n]. x is [T, n].
+inline Tensor row_mean(Tensor x) {
+  Graph& g = *x.graph;
+  Tensor y = g.tensor(g.R, x.cols());
+  g.node(
+      {x}, {y}, {},
+      [=](Call& c) {
+        c.ok(c.op->segment_reduce(c.exec, SWY_MEAN, c.batch->n_rows, c.batch->row_begin, c.rows(x), c.cols(x), c.f(x),
+                                  c.f(y)));
+      },
+      [=](Call& c) {
+        c.ok(c.op->segment_reduce_backward(c.exec, SWY_MEAN, c.batch->n_rows, c.batch->row_begin, c.rows(x), c.cols(x),
+                                           c.grad(y), c.grad(x)));
+      });
+  return y;
+}
+
+// An expert for each token from a fixed hash of its id (or of its position when `by_position`, or when the data
+// has no ids): [T, 1] integers. One salt is one table.
+inline TopK hashed(Graph& g, bool by_position, uint64_t salt) {
+  Tensor index = g.integers(g.T, 1);
+  if (!by_position) g.needed_inputs |= SWY_IN_TOKEN_ID;
+  const int32_t experts = g.E;
+  g.node({}, {index}, {}, [=](Call& c) {
+    const int32_t* id = by_position || !c.batch->token_id ? c.batch->position : c.batch->token_id;
+    c.ok(c.op->hash(c.exec, c.tokens(), id, salt, experts, c.i(index)));
+  });
+  return {index, {}};
+}
+
+}  // namespace swy

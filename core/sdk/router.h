@@ -1,0 +1,321 @@
+// Write a router: derive from swy::Router, give options, write route(), end with SWY_ROUTER. The class becomes
+// a plugin with one exported symbol; tables, memory sizes, backward pass and error handling come from here.
+//
+//   struct TopK : swy::Router {
+//     swy::Option<int> k{this, "k", 2, {1, 64}, "experts per token"};
+//     void route(swy::Graph& g) override {
+//       auto gate = g.param("gate", g.D, g.E, swy::lecun_normal(g.D));
+//       swy::assign(swy::top_k(swy::softmax(swy::matmul(g.x, gate)), k));
+//     }
+//   };
+//   SWY_ROUTER(TopK, "top_k", "Top-k softmax", "1.0.0", "Shazeer et al. 2017", 0)
+//
+// Exceptions thrown by route() or a kernel become a status with their text; none crosses the boundary.
+#pragma once
+#include <cstring>
+#include <exception>
+#include <map>
+#include <memory>
+
+#include "core/abi/layout.h"
+#include "core/sdk/plan.h"
+
+namespace swy {
+
+struct Choice {  // an option with named values
+  const char* value;
+  bool operator==(const char* other) const { return std::strcmp(value, other) == 0; }
+};
+
+class Router {
+ public:
+  virtual ~Router() = default;
+  virtual void route(Graph& g) = 0;
+
+  struct OptionBase {
+    swy_option table{};
+    virtual void set(const swy_value& v) = 0;
+    virtual ~OptionBase() = default;
+  };
+  std::vector<OptionBase*> options;  // in order of declaration
+};
+
+template <class T>
+class Option;
+
+template <>
+class Option<int> : public Router::OptionBase {
+ public:
+  struct Range {
+    int low, high;
+  };
+  Option(Router* r, const char* name, int preset, Range range, const char* doc) : value_(preset) {
+    table = {name, doc, nullptr, SWY_OPT_INT, 0, double(range.low), double(range.high), {preset, 0, nullptr}};
+    r->options.push_back(this);
+  }
+  void set(const swy_value& v) override { value_ = static_cast<int>(v.i); }
+  operator int() const { return value_; }
+
+ private:
+  int value_;
+};
+
+template <>
+class Option<float> : public Router::OptionBase {
+ public:
+  struct Range {
+    double low, high;
+  };
+  Option(Router* r, const char* name, double preset, Range range, const char* doc)
+      : value_(static_cast<float>(preset)) {
+    table = {name, doc, nullptr, SWY_OPT_FLOAT, 0, range.low, range.high, {0, preset, nullptr}};
+    r->options.push_back(this);
+  }
+  void set(const swy_value& v) override { value_ = static_cast<float>(v.f); }
+  operator float() const { return value_; }
+
+ private:
+  float value_;
+};
+
+template <>
+class Option<bool> : public Router::OptionBase {
+ public:
+  Option(Router* r, const char* name, bool preset, const char* doc) : value_(preset) {
+    table = {name, doc, nullptr, SWY_OPT_BOOL, 0, 0, 1, {preset, 0, nullptr}};
+    r->options.push_back(this);
+  }
+  void set(const swy_value& v) override { value_ = v.i != 0; }
+  operator bool() const { return value_; }
+
+ private:
+  bool value_;
+};
+
+template <>
+class Option<Choice> : public Router::OptionBase {
+ public:
+  // `choices` is "a|b|c".
+  Option(Router* r, const char* name, const char* preset, const char* choices, const char* doc) : value_{preset} {
+    table = {name, doc, choices, SWY_OPT_CHOICE, 0, 0, 0, {0, 0, preset}};
+    r->options.push_back(this);
+  }
+  void set(const swy_value& v) override { value_ = {v.s}; }
+  bool operator==(const char* other) const { return value_ == other; }
+
+ private:
+  Choice value_;
+};
+
+namespace detail {
+
+// One site of one instance: the traced programs and the tables declared to the host.
+struct Program {
+  Program(const swy_site& s, Router& router) : site(s), train(site, true), score(site, false) {
+    router.route(train);
+    router.route(score);
+    train.finish(train);
+    score.finish(train);
+    for (const auto& d : train.declared()) {
+      tensors.push_back(d.spec);
+      tensors.back().name = d.name.c_str();
+    }
+    auto quantities = [](const std::vector<Graph::Output>& from, std::vector<swy_quantity>& to) {
+      for (const auto& o : from) to.push_back({o.name.c_str(), o.unit.c_str(), o.doc.c_str(), 0, 0, o.weight});
+    };
+    quantities(train.aux_outputs(), aux);
+    quantities(train.metric_outputs(), metrics);
+  }
+  const Graph& graph(int32_t phase) const { return phase == SWY_TRAIN ? train : score; }
+
+  swy_site site;
+  Graph train, score;
+  std::vector<swy_tensor_spec> tensors;
+  std::vector<swy_quantity> aux, metrics;
+};
+
+struct Self {
+  std::unique_ptr<Router> router;
+  const swy_ops* op;
+  std::map<int32_t, std::unique_ptr<Program>> programs;  // by site
+};
+
+// Runs `body`; turns whatever it throws into a status and a reason.
+template <class Body>
+swy_status guarded(swy_exec* exec, Body&& body) {
+  auto say = [exec](const char* text, swy_status status) {
+    if (exec->error && exec->error_cap) {
+      if (text != exec->error) std::strncpy(exec->error, text, exec->error_cap - 1);
+      exec->error[exec->error_cap - 1] = 0;
+    }
+    return status;
+  };
+  try {
+    body();
+    return SWY_OK;
+  } catch (const StepError& e) {
+    return say(e.what(), e.status);
+  } catch (const std::invalid_argument& e) {
+    return say(e.what(), SWY_INVALID);
+  } catch (const std::exception& e) {
+    return say(e.what(), SWY_INTERNAL);
+  } catch (...) {
+    return say("unknown exception", SWY_INTERNAL);
+  }
+}
+
+inline void run_forward(Call& c) {
+  for (const auto& node : c.graph->nodes()) node.forward(c);
+}
+inline void run_backward(Call& c) {
+  const auto floats = static_cast<int64_t>(c.graph->scratch_backward_bytes / 4);
+  if (floats) c.ok(c.op->fill(c.exec, floats, 0, static_cast<float*>(c.exec->scratch)));
+  const auto& nodes = c.graph->nodes();
+  for (auto n = nodes.rbegin(); n != nodes.rend(); ++n)
+    if (n->backward) n->backward(c);
+}
+
+inline swy_status needs(void* self, const swy_site* site, swy_needs* out, swy_exec* exec) {
+  return guarded(exec, [&] {
+    auto& s = *static_cast<Self*>(self);
+    auto program = std::make_unique<Program>(*site, *s.router);
+    const Graph &t = program->train, &e = program->score;
+    out->plan_kind = t.plan_kind;
+    out->row_kind = t.row_kind;
+    out->slots = t.slots;
+    out->capacity = t.capacity;
+    out->inputs = t.needed_inputs;
+    out->max_assign = t.max_assign;
+    out->scratch_forward = std::max(t.scratch_forward_bytes, e.scratch_forward_bytes);
+    out->scratch_backward = std::max(t.scratch_backward_bytes, e.scratch_backward_bytes);
+    out->saved = std::max(t.saved_bytes, e.saved_bytes);
+    out->tensors = program->tensors.data();
+    out->n_tensors = static_cast<uint32_t>(program->tensors.size());
+    out->aux = program->aux.data();
+    out->n_aux = static_cast<uint32_t>(program->aux.size());
+    out->metrics = program->metrics.data();
+    out->n_metrics = static_cast<uint32_t>(program->metrics.size());
+    s.programs[site->site] = std::move(program);
+  });
+}
+
+inline Call call(void* self, const swy_exec* exec, const swy_batch* batch, const swy_state* state) {
+  auto& s = *static_cast<Self*>(self);
+  const auto found = s.programs.find(batch->site);
+  if (found == s.programs.end()) throw std::invalid_argument("this site was never declared through needs");
+  Call c{};
+  c.exec = exec, c.op = s.op, c.batch = batch, c.state = state;
+  c.graph = &found->second->graph(exec->phase);
+  return c;
+}
+
+inline swy_status forward(void* self, swy_exec* exec, const swy_batch* batch, const swy_state* state, swy_plan* plan) {
+  return guarded(exec, [&] {
+    Call c = call(self, exec, batch, state);
+    c.plan = plan;
+    run_forward(c);
+  });
+}
+
+inline swy_status backward(void* self, swy_exec* exec, const swy_batch* batch, const swy_state* state,
+                           const swy_plan* plan, const swy_plan_grad* dplan, const swy_tensor* dx) {
+  return guarded(exec, [&] {
+    Call c = call(self, exec, batch, state);
+    c.plan = const_cast<swy_plan*>(plan);  // kernels of the backward pass only read it
+    c.dplan = dplan, c.dx = dx;
+    run_backward(c);
+  });
+}
+
+// A dry run of both passes at full size: the host's ops count and touch nothing.
+inline swy_status cost(void* self, const swy_site* site, swy_cost* out, swy_exec* exec) {
+  return guarded(exec, [&] {
+    auto& s = *static_cast<Self*>(self);
+    swy_exec dry = *exec;
+    dry.flags |= SWY_EXEC_DRY;
+    std::vector<swy_tensor> none(s.programs.at(site->site)->tensors.size());
+    std::vector<float> weights(s.programs.at(site->site)->aux.size(), 1.f);
+    static float nowhere;  // never written: a non-null address for gradients: dry ops never look at it
+    for (swy_tensor& t : none) t.data = &nowhere;
+    dry.scratch = dry.saved = &nowhere;
+    swy_batch batch{};
+    batch.struct_size = sizeof batch;
+    batch.site = site->site;
+    batch.n_groups = site->max_groups, batch.n_sequences = site->max_sequences, batch.n_rows = site->max_rows;
+    batch.n_experts = site->n_experts;
+    batch.x.data = &nowhere, batch.x.shape[0] = site->max_tokens, batch.x.shape[1] = site->d_model;
+    swy_state state{};
+    state.param = state.grad = state.buffer = none.data();
+    swy_plan plan{};
+    plan.dispatch = plan.combine = plan.mix = plan.weight = plan.aux = plan.metric = &nowhere;
+    swy_plan_grad dplan{};
+    dplan.weight = dplan.dispatch = dplan.combine = dplan.mix = &nowhere;
+    dplan.aux = weights.data();
+    swy_tensor dx = batch.x;
+    Call c = call(self, &dry, &batch, &state);
+    c.plan = &plan, c.dplan = &dplan, c.dx = &dx;
+    double flops[3], bytes[3];
+    c.ok(s.op->tally(&dry, &flops[0], &bytes[0]));
+    run_forward(c);
+    c.ok(s.op->tally(&dry, &flops[1], &bytes[1]));
+    run_backward(c);
+    c.ok(s.op->tally(&dry, &flops[2], &bytes[2]));
+    out->flops_forward = flops[1] - flops[0], out->bytes_forward = bytes[1] - bytes[0];
+    out->flops_backward = flops[2] - flops[1], out->bytes_backward = bytes[2] - bytes[1];
+  });
+}
+
+template <class T>
+swy_status create(const swy_host* host, const swy_value* values, int32_t, void** self, swy_exec* exec) {
+  return guarded(exec, [&] {
+    auto made = std::make_unique<Self>();
+    made->op = static_cast<const swy_ops*>(host->extension(host, SWY_OPS_ID));
+    if (!made->op) throw std::runtime_error("the host does not offer " SWY_OPS_ID);
+    made->router = std::make_unique<T>();
+    for (size_t i = 0; i < made->router->options.size(); ++i) made->router->options[i]->set(values[i]);
+    *self = made.release();
+  });
+}
+
+inline void destroy(void* self) { delete static_cast<Self*>(self); }
+
+// The plugin's tables, built on the first call and kept for the life of the process.
+template <class T>
+const swy_plugin* plugin(const char* id, const char* name, const char* version, const char* paper, uint32_t claims) {
+  struct Tables {
+    std::vector<swy_option> options;
+    swy_router router{};
+    const swy_router* list[1];
+    swy_plugin plugin{};
+  };
+  static const Tables* const tables = [&] {
+    auto* t = new Tables;
+    T prototype;
+    for (const auto* o : prototype.options) t->options.push_back(o->table);
+    swy_router& r = t->router;
+    r.struct_size = sizeof r;
+    r.caps = SWY_CAP_CPU | SWY_CAP_BACKWARD | SWY_CAP_BITWISE | claims;
+    r.data_access = SWY_DATA_NONE;
+    r.id = id, r.name = name, r.version = version, r.paper = paper;
+    r.options = t->options.data(), r.n_options = static_cast<uint32_t>(t->options.size());
+    r.create = &create<T>, r.destroy = &destroy, r.needs = &needs, r.cost = &cost;
+    r.forward = &forward, r.backward = &backward;
+    t->list[0] = &r;
+    swy_plugin& p = t->plugin;
+    p.struct_size = sizeof p, p.abi_major = SWY_ABI_MAJOR, p.abi_minor = SWY_ABI_MINOR, p.n_routers = 1;
+    p.layout = swy_layout, p.n_layout = sizeof swy_layout / sizeof swy_layout[0];
+    p.build = __VERSION__;
+    p.routers = t->list;
+    return t;
+  }();
+  return &tables->plugin;
+}
+
+}  // namespace detail
+}  // namespace swy
+
+// Exports class T as router `id`. `claims` are SWY_CAP_* bits beyond CPU, BACKWARD and BITWISE, which hold for
+// every router written with the ops.
+#define SWY_ROUTER(T, id, name, version, paper, claims)                                    \
+  extern "C" __attribute__((visibility("default"))) const swy_plugin* swy_plugin_v1(void); \
+  const swy_plugin* swy_plugin_v1(void) { return swy::detail::plugin<T>(id, name, version, paper, claims); }
