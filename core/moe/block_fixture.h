@@ -1,0 +1,86 @@
+// For tests: a routed block with random weights and inputs, its loss, and the plain double-precision block it is
+// compared with.
+#pragma once
+#include <cmath>
+#include <string>
+#include <vector>
+
+#include "core/base/philox.h"
+#include "core/moe/routed_ffn.h"
+#include "core/plugin/loader.h"
+
+namespace swy::moe::testing {
+
+inline void fill(float* v, int64_t n, uint64_t seed, float scale = 1) {
+  Random random(seed);
+  for (int64_t i = 0; i < n; ++i) v[i] = scale * (2 * random.uniform() - 1);
+}
+
+struct Block {
+  Instance router;
+  Params params;
+  Arena arena;
+  RoutedFfn ffn;
+  Tally tally;
+  Exec exec{&tally};
+  StepInfo info;
+  int32_t sequences;
+  int64_t tokens;
+  std::vector<float> x, y, dx, coefficient;  // [T, D]; loss = <coefficient, y> + aux losses
+
+  Block(const swy_router& r, const OptionText& options, SiteSpec spec, int32_t n_sequences)
+      : router(r, options, 1),
+        ffn(spec, router, params, arena),
+        sequences(n_sequences),
+        tokens(static_cast<int64_t>(n_sequences) * spec.sequence_tokens) {
+    params.commit(5);
+    arena.commit();
+    uint64_t seed = 1;
+    for (Param& p : params.all())
+      if (p.spec.init != Init::kConst) fill(p.value, p.size, seed++);
+    const int64_t n = tokens * spec.width;
+    x.resize(n), y.resize(n), dx.resize(n), coefficient.resize(n);
+    fill(x.data(), n, 100);
+    fill(coefficient.data(), n, 101);
+    info.run_seed = 9;
+  }
+  double loss() {
+    std::fill(y.begin(), y.end(), 0.f);
+    ffn.forward(exec, info, sequences, x.data(), nullptr, y.data());
+    double sum = ffn.aux_loss();
+    for (size_t i = 0; i < y.size(); ++i) sum += double{coefficient[i]} * double{y[i]};
+    return sum;
+  }
+  void gradient() {
+    params.zero_grads();
+    std::fill(dx.begin(), dx.end(), 0.f);
+    loss();
+    ffn.backward(exec, info, sequences, x.data(), coefficient.data(), dx.data());
+  }
+  // One expert's MLP on one token, in double: out [D].
+  std::vector<double> expert(const double* w1, const double* b1, const double* w2, const double* b2,
+                             const double* in) const {
+    const int64_t d = ffn.spec().width, h = ffn.spec().hidden;
+    std::vector<double> out(b2, b2 + d);
+    for (int64_t j = 0; j < h; ++j) {
+      double u = b1[j];
+      for (int64_t i = 0; i < d; ++i) u += in[i] * w1[i * h + j];
+      const double a = 0.5 * u * (1 + std::tanh(std::sqrt(2 / M_PI) * (u + 0.044715 * u * u * u)));
+      for (int64_t i = 0; i < d; ++i) out[i] += a * w2[j * d + i];
+    }
+    return out;
+  }
+  std::vector<double> value(const std::string& name) const {
+    const Param* p = params.find(ffn.spec().name + "." + name);
+    return {p->value, p->value + p->size};
+  }
+};
+
+inline SiteSpec small_site() {
+  SiteSpec s;
+  s.name = "block0.moe";
+  s.width = 6, s.experts = 4, s.hidden = 5, s.sequence_tokens = 8, s.max_sequences = 5;
+  return s;
+}
+
+}  // namespace swy::moe::testing

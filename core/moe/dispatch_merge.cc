@@ -1,0 +1,67 @@
+#include "core/moe/dispatch_merge.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "core/ops/gemm.h"
+
+namespace swy::moe {
+
+DispatchMerge::DispatchMerge(Arena& arena, int32_t width, int32_t hidden, int32_t experts, int32_t max_rows)
+    : arena_(arena), experts_(experts) {
+  const int64_t d = width, h = hidden;
+  const int64_t sizes[] = {d * h, h, h * d, d};
+  begin_ = arena.reserve("merge.begin", (max_rows + 1) * static_cast<int64_t>(sizeof(int64_t)));
+  for (int i = 0; i < 4; ++i) {
+    size_[i] = sizes[i];
+    const int64_t bytes = static_cast<int64_t>(sizeof(float)) * max_rows * sizes[i];
+    merged_[i] = arena.reserve("merge.weights", bytes);
+    grads_[i] = arena.reserve("merge.grads", bytes);
+  }
+}
+
+void DispatchMerge::pack(const swy_batch& batch, const swy_plan& plan, Load& load) {
+  auto* begin = arena_.as<int64_t>(begin_);
+  for (int32_t r = 0; r <= batch.n_rows; ++r) begin[r] = batch.row_begin[r];
+  load.tokens += batch.x.shape[0];
+  load.capacity += batch.x.shape[0];
+  // One merged expert runs per token; an expert's share of it is its share of the mixing weight, in whole tokens.
+  for (int32_t r = 0; r < batch.n_rows; ++r) {
+    float mass = 0;
+    const float* mix = plan.mix + static_cast<int64_t>(r) * experts_;
+    for (int32_t e = 0; e < experts_; ++e) mass += std::fabs(mix[e]);
+    const auto tokens = static_cast<float>(begin[r + 1] - begin[r]);
+    for (int32_t e = 0; e < experts_ && mass > 0; ++e) load.kept[e] += std::lround(tokens * std::fabs(mix[e]) / mass);
+  }
+}
+
+void DispatchMerge::merge(const Exec& ex, const swy_batch& batch, const swy_plan& plan, const ExpertWeights& w) {
+  const float* from[] = {w.w1, w.b1, w.w2, w.b2};
+  for (int i = 0; i < 4; ++i)
+    ops::gemm(ex, false, false, batch.n_rows, size_[i], experts_, 1, plan.mix, from[i], 0,
+              arena_.as<float>(merged_[i]));
+}
+
+ExpertWeights DispatchMerge::merged() const {
+  return {arena_.as<float>(merged_[0]), arena_.as<float>(merged_[1]), arena_.as<float>(merged_[2]),
+          arena_.as<float>(merged_[3])};
+}
+
+ExpertGrads DispatchMerge::zeroed_grads(const swy_batch& batch) {
+  for (int i = 0; i < 4; ++i) std::fill_n(arena_.as<float>(grads_[i]), batch.n_rows * size_[i], 0.f);
+  return {arena_.as<float>(grads_[0]), arena_.as<float>(grads_[1]), arena_.as<float>(grads_[2]),
+          arena_.as<float>(grads_[3])};
+}
+
+void DispatchMerge::merge_backward(const Exec& ex, const swy_batch& batch, const swy_plan& plan, const ExpertWeights& w,
+                                   const ExpertGrads& g, float* dmix) {
+  const float* from[] = {w.w1, w.b1, w.w2, w.b2};
+  float* to[] = {g.w1, g.b1, g.w2, g.b2};
+  for (int i = 0; i < 4; ++i) {
+    const float* d = arena_.as<float>(grads_[i]);
+    ops::gemm(ex, false, true, batch.n_rows, experts_, size_[i], 1, d, from[i], i == 0 ? 0.f : 1.f, dmix);
+    ops::gemm(ex, true, false, experts_, size_[i], batch.n_rows, 1, plan.mix, d, 1, to[i]);
+  }
+}
+
+}  // namespace swy::moe
