@@ -1,0 +1,54 @@
+// AdamW over every trainable tensor, with a cosine schedule, optional clipping by the global gradient norm and an
+// optional exponential average of the weights. The schedule runs on the share of the FLOP budget that is spent, not on
+// steps, so that two routers of different cost go through the same schedule.
+#pragma once
+#include <cstdint>
+#include <vector>
+
+#include "core/device/arena.h"
+#include "core/device/exec.h"
+#include "core/device/params.h"
+
+namespace swy::model {
+
+struct OptimizerConfig {
+  float lr = 1e-3f, final_lr_share = 0;  // the cosine ends at lr * final_lr_share
+  double warmup = 0.05;                  // share of the run with linearly rising rate
+  float beta1 = 0.9f, beta2 = 0.999f, eps = 1e-8f, weight_decay = 0.05f;
+  float clip_norm = 0;  // 0 = no clipping
+  float ema_decay = 0;  // 0 = no average
+  // Throws Error (usage) naming the first value that cannot be.
+  void validate() const;
+};
+
+// progress in [0, 1]: share of the budget spent before this step.
+float lr_at(const OptimizerConfig&, double progress);
+
+class Optimizer {
+ public:
+  // `params` is committed and outlives the optimiser. The average starts at the initial weights.
+  Optimizer(OptimizerConfig config, Params& params);
+
+  // One step with rate `lr` from the gradients in params; counts itself as Pass::kUpdate of the model (router and
+  // expert tensors too). Gradients are left as they are.
+  void step(const Exec&, float lr);
+  double grad_norm() const { return grad_norm_; }  // global, before clipping, of the last step
+  int64_t steps() const { return steps_; }
+  void set_steps(int64_t steps) { steps_ = steps; }  // resume
+
+  bool has_ema() const { return config_.ema_decay > 0; }
+  float* ema(size_t index) { return ema_[index]; }  // average of params.all()[index]; null for buffers
+  // Exchanges weights and averages; call again to go back.
+  void swap_ema();
+  const OptimizerConfig& config() const { return config_; }
+
+ private:
+  OptimizerConfig config_;
+  Params& params_;
+  Arena arena_;
+  std::vector<float*> ema_;
+  int64_t steps_ = 0;
+  double grad_norm_ = 0;
+};
+
+}  // namespace swy::model
