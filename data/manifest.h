@@ -1,0 +1,45 @@
+// What the project knows about a public data set before having it: data/manifests/<id>.json. The readers take names,
+// sizes and normalisation from it, fetch and verify take URLs and hashes.
+#pragma once
+#include <cstdint>
+#include <filesystem>
+#include <string>
+#include <vector>
+
+namespace swy::data {
+
+struct ManifestFile {
+  std::string name;  // without .gz or .xz
+  int64_t bytes = 0;
+  std::string sha256;  // of the unpacked content
+};
+
+struct ManifestDownload {
+  std::string url;
+  int64_t bytes = 0;
+  std::string sha256;                 // of the download as it comes from the server
+  std::vector<std::string> provides;  // names of ManifestFile
+
+  std::string name() const { return url.substr(url.find_last_of('/') + 1); }
+};
+
+struct Manifest {
+  std::string id, title, format /* cifar, idx or generated */, homepage, licence, citation;
+  std::string folder;  // official folder name, under the data directory
+  int channels = 0, height = 0, width = 0;
+  int64_t train = 0, test = 0;   // records
+  std::vector<float> mean, std;  // published, per channel of pixels / 255
+  std::vector<std::string> class_names, coarse_class_names;
+  std::vector<ManifestFile> files;
+  std::vector<ManifestDownload> downloads;
+
+  const ManifestFile& file(const std::string& name) const;
+};
+
+// Throws Error: usage for an id without manifest (lists the known ids), environment for a broken manifest.
+Manifest read_manifest(const std::string& id);
+Manifest parse_manifest(const std::string& json, const std::string& where);
+// All ids with a manifest, sorted.
+std::vector<std::string> manifest_ids();
+
+}  // namespace swy::data
