@@ -1,0 +1,128 @@
+#include "reports/record.h"
+
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <cmath>
+#include <filesystem>
+
+#include "core/base/error.h"
+#include "core/base/files.h"
+#include "reports/table.h"
+
+namespace swy::report {
+namespace {
+namespace fs = std::filesystem;
+
+Json example(const std::string& label, int seed, double accuracy) {
+  Json r = Json::parse(R"({
+    "schema": "switchyard.record", "version": "1.0.0", "id": "x", "suite": "s", "seed": 1, "threads": 2,
+    "identity": {"router": "r", "label": "r", "options": {"k": "1"}, "plugin": null, "abi": {"major": 1, "minor": 0}},
+    "task": {"id": "t", "dataset": "planted_patches", "sha256": null},
+    "status": {"state": "ok", "reason": null},
+    "budget": {"asked_flops": 10, "spent_flops": 9, "steps": 3, "images": 30,
+               "work": {"model": {"forward": {"flops": 3, "bytes": 1}}, "experts": {"forward": {"flops": 1, "bytes": 1}}}},
+    "metrics": [], "curve": [], "sites": [], "timing": {"metrics": []}, "environment": {}, "created": "now",
+    "command": ["switchyard"], "cell": {}
+  })");
+  r["identity"]["label"] = r["identity"]["router"] = label;
+  r["seed"] = seed;
+  r["metrics"].push_back({{"name", "test_accuracy"}, {"value", accuracy}, {"unit", "1"}, {"higher_is_better", true}});
+  return r;
+}
+
+struct Records : testing::Test {
+  fs::path directory = fs::temp_directory_path() / ("switchyard_records_" + std::to_string(getpid()));
+  Records() { fs::create_directories(directory); }
+  ~Records() override { fs::remove_all(directory); }
+};
+
+// Proves that a record comes back as it was, and that NaN and Infinity are null in the file.
+TEST_F(Records, RoundTripWithoutNaN) {
+  Json r = example("a", 1, std::nan(""));
+  r["timing"]["rate"] = INFINITY;
+  write_record(directory / "a.json", r);
+  const Json back = read_record(directory / "a.json");
+  EXPECT_TRUE(back["metrics"][0]["value"].is_null());
+  EXPECT_TRUE(back["timing"]["rate"].is_null());
+  EXPECT_TRUE(std::isnan(metric(back, "test_accuracy")));
+  r["metrics"][0]["value"] = nullptr;
+  r["timing"]["rate"] = nullptr;
+  EXPECT_EQ(back, r);
+}
+
+// Proves that a record of another major version is refused with both versions named, and one of a later minor is not.
+TEST_F(Records, Versions) {
+  Json r = example("a", 1, 0.5);
+  r["version"] = "2.0.0";
+  write_atomically(directory / "a.json", r.dump());
+  try {
+    read_record(directory / "a.json");
+    FAIL() << "no error";
+  } catch (const Error& e) {
+    EXPECT_EQ(e.kind, Kind::kUsage);
+    EXPECT_NE(std::string(e.what()).find("record version 2.0.0; this program reads version 1.x"), std::string::npos)
+        << e.what();
+  }
+  r["version"] = "1.7.0";
+  write_atomically(directory / "a.json", r.dump());
+  EXPECT_EQ(read_record(directory / "a.json"), r);
+}
+
+// Proves that what does not match the schema is neither written nor read, and leaves no file.
+TEST_F(Records, SchemaIsEnforced) {
+  Json r = example("a", 1, 0.5);
+  r["metrics"][0].erase("unit");
+  EXPECT_THROW(write_record(directory / "a.json", r), Error);
+  EXPECT_TRUE(fs::is_empty(directory));
+  write_atomically(directory / "a.json", r.dump());
+  EXPECT_THROW(read_record(directory / "a.json"), Error);
+}
+
+// Proves that a directory is read in order of names and that JSON files of other kinds are left out.
+TEST_F(Records, Directory) {
+  fs::create_directories(directory / "suite");
+  write_record(directory / "suite" / "b.json", example("b", 2, 0.5));
+  write_record(directory / "suite" / "a.json", example("a", 1, 0.5));
+  write_atomically(directory / "bench.json", "{\"schema\": \"other\"}");
+  const std::vector<Json> all = read_records(directory);
+  ASSERT_EQ(all.size(), 2u);
+  EXPECT_EQ(all[0]["seed"], 1);
+  EXPECT_THROW(read_records(directory / "missing"), Error);
+}
+
+// Proves the summary on numbers done by hand: means, interval (t = 4.302653 for three seeds), verdicts against
+// `random`, shares of compute, and that a crashed cell is counted but not averaged.
+TEST_F(Records, Summary) {
+  std::vector<Json> records;
+  for (int s = 1; s <= 3; ++s) {
+    records.push_back(example("random", s, 0.10 * s));
+    records.push_back(example("learned", s, 0.10 * s + 0.05 + 0.001 * s));
+    records.push_back(example("same", s, 0.10 * s + (s == 2 ? -0.01 : 0.01)));
+  }
+  records.push_back(example("learned", 4, 0));
+  records.back()["status"] = {{"state", "crashed"}, {"reason", "SIGSEGV"}};
+  const std::vector<Table> tables = summary(records);
+  ASSERT_EQ(tables.size(), 1u);
+  EXPECT_EQ(tables[0].title, "s, t");
+  ASSERT_EQ(tables[0].rows.size(), 3u);
+  const auto& best = tables[0].rows[0];
+  EXPECT_EQ(best[0], "learned");
+  EXPECT_EQ(best[1], "3, 1 crashed");
+  EXPECT_EQ(best[2], "25.20 ± 25.09");        // std 10.1, 4.302653 * 10.1 / sqrt(3)
+  EXPECT_EQ(best[3], "+5.20 ± 0.25 better");  // differences 5.1 5.2 5.3: std 0.1
+  EXPECT_EQ(best[5], "75/25/0.0");
+  EXPECT_EQ(tables[0].rows[1][0], "same");
+  EXPECT_EQ(tables[0].rows[1][3], "+0.33 ± 2.87 not separable");  // 1, -1, 1: std 1.1547
+  EXPECT_EQ(tables[0].rows[2][3], "");
+}
+
+// Proves the alignment: columns end at the same place although one cell holds a character of two bytes.
+TEST(TableText, Aligned) {
+  const Table t{"title", {"name", "value"}, {{"a", "1 ± 2"}, {"long name", "3"}}, {"note"}};
+  EXPECT_EQ(to_text(t), "title\nname       value\na          1 ± 2\nlong name      3\nnote\n");
+  EXPECT_EQ(to_markdown(t), "### title\n\n| name | value |\n|:--|--:|\n| a | 1 ± 2 |\n| long name | 3 |\n\nnote\n");
+}
+
+}  // namespace
+}  // namespace swy::report
