@@ -1,0 +1,83 @@
+// `switchyard bench`: throughput, by Google Benchmark, its JSON as it writes it.
+#include <benchmark/benchmark.h>
+
+#include "benchmarks/commands.h"
+#include "benchmarks/throughput.h"
+#include "core/base/error.h"
+#include "core/base/parallel.h"
+#include "core/plugin/loader.h"
+
+namespace swy::bench {
+namespace {
+
+struct BenchArguments {
+  std::vector<std::string> routers, shapes{"mini"};
+  std::string filter, out;
+  int repetitions = 9, threads = 0;
+  double min_time = 0.05;
+  bool list = false;
+};
+
+void run(const BenchArguments& a) {
+  if (a.threads > 0) set_thread_count(a.threads);
+  std::vector<BlockShape> shapes;
+  for (const std::string& s : a.shapes) shapes.push_back(parse_shape(s));
+  std::vector<std::string> routers = a.routers;
+  if (routers.empty()) {
+    std::vector<std::string> broken;
+    for (const FoundRouter& r : all_routers(&broken)) routers.emplace_back(r.router->id);
+  }
+  register_throughput(routers, shapes);
+  // Google Benchmark takes its settings as a command line of its own.
+  std::vector<std::string> words = {"switchyard bench",
+                                    cat("--benchmark_repetitions=", a.repetitions),
+                                    "--benchmark_enable_random_interleaving=true",
+                                    cat("--benchmark_min_time=", a.min_time),
+                                    "--benchmark_display_aggregates_only=true",
+                                    "--benchmark_counters_tabular=true"};
+  if (!a.filter.empty()) words.push_back("--benchmark_filter=" + a.filter);
+  if (!a.out.empty()) words.insert(words.end(), {"--benchmark_out=" + a.out, "--benchmark_out_format=json"});
+  if (a.list) words.push_back("--benchmark_list_tests=true");
+  std::vector<char*> argv;
+  for (std::string& w : words) argv.push_back(w.data());
+  auto argc = static_cast<int>(argv.size());
+  benchmark::AddCustomContext("threads", cat(thread_count()));
+  benchmark::Initialize(&argc, argv.data());
+  const size_t ran = benchmark::RunSpecifiedBenchmarks();
+  benchmark::Shutdown();
+  if (ran == 0) usage_error("no case matches --filter '", a.filter, "'; see switchyard bench --list");
+}
+
+}  // namespace
+
+void add_bench_command(CLI::App& app) {
+  auto a = std::make_shared<BenchArguments>();
+  CLI::App* c = app.add_subcommand("bench", "throughput of routers, routed block and training step");
+  c->add_option("--routers", a->routers, "router ids or plugin files, comma separated; all when absent")
+      ->delimiter(',');
+  c->add_option("--shapes", a->shapes,
+                "small, mini, wide, fine, or images=32,width=128,... (give the option again for each)")
+      ->take_all();
+  c->add_option("--filter", a->filter, "only cases whose name matches this regular expression");
+  c->add_option("--out", a->out, "also write Google Benchmark's JSON to this file");
+  c->add_option("--repetitions", a->repetitions, "repetitions of each case, in random order")
+      ->check(CLI::Range(9, 1000))
+      ->capture_default_str();
+  c->add_option("--threads", a->threads, "threads; 0 = all of the machine")
+      ->check(CLI::Range(0, 1024))
+      ->capture_default_str();
+  c->add_option("--min-time", a->min_time, "seconds a repetition lasts at least")
+      ->check(CLI::Range(0.001, 60.0))
+      ->capture_default_str();
+  c->add_flag("--list", a->list, "print the names of the cases and stop");
+  c->footer(
+      "share_of_gemm is the counted FLOP rate over that of a dense 1024^3 product measured just before on the same "
+      "threads.\n"
+      "\nExamples:\n"
+      "  switchyard bench --routers soft_moe,softmax_token_choice --shapes mini\n"
+      "  switchyard bench --filter 'STEP/' --shapes wide --threads 1\n"
+      "  switchyard bench --shapes images=16,width=256,experts=16 --out bench.json");
+  c->callback([a] { run(*a); });
+}
+
+}  // namespace swy::bench

@@ -1,0 +1,81 @@
+#include "benchmarks/budget.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+
+#include "benchmarks/progress.h"
+#include "benchmarks/routing_information.h"
+#include "benchmarks/timing.h"
+
+namespace swy::bench {
+namespace {
+
+// Proves that a step is begun only when the last one's cost still fits, up to the exact end.
+TEST(Budget, StopsBeforeOverspending) {
+  Budget budget(10);
+  EXPECT_TRUE(budget.allows_next());
+  budget.spend_to(4);
+  EXPECT_TRUE(budget.allows_next());  // 4 + 4 <= 10
+  EXPECT_DOUBLE_EQ(budget.progress(), 0.4);
+  budget.spend_to(8);
+  EXPECT_FALSE(budget.allows_next());  // 8 + 4 > 10
+  Budget exact(8);
+  exact.spend_to(4);
+  EXPECT_TRUE(exact.allows_next());  // 4 + 4 = 8
+  exact.spend_to(8);
+  EXPECT_FALSE(exact.allows_next());
+  EXPECT_DOUBLE_EQ(exact.progress(), 1);
+}
+
+// Proves that thinning keeps evenly spaced samples from the start on, never more than the limit, and the exact sum.
+TEST(ThinnedSamples, EvenlySpaced) {
+  ThinnedSamples samples;
+  for (int i = 0; i < 1000; ++i) samples.add(i);
+  EXPECT_LE(samples.kept().size(), ThinnedSamples::kMost);
+  EXPECT_GE(samples.kept().size(), ThinnedSamples::kMost / 2);
+  for (size_t i = 0; i < samples.kept().size(); ++i)
+    EXPECT_EQ(samples.kept()[i], static_cast<double>(i) * static_cast<double>(samples.stride()));
+  EXPECT_EQ(samples.count(), 1000);
+  EXPECT_EQ(samples.sum(), 999.0 * 1000 / 2);
+}
+
+// Proves the information on cases done by hand: one expert per cluster gives log 4, one expert for pairs of clusters
+// log 2, independence 0; and shuffling destroys it.
+TEST(RoutingInformation, KnownCases) {
+  RoutingInformation perfect(4, 4), pairs(4, 4), none(4, 4);
+  for (int i = 0; i < 4000; ++i) {
+    perfect.add(i % 4, 3 - i % 4);
+    pairs.add(i % 4, i % 4 / 2);
+    none.add(i % 4, i / 4 % 4);
+  }
+  EXPECT_NEAR(perfect.nats(), std::log(4), 1e-12);
+  EXPECT_NEAR(pairs.nats(), std::log(2), 1e-12);
+  EXPECT_NEAR(none.nats(), 0, 1e-12);
+  EXPECT_NEAR(perfect.cluster_entropy(), std::log(4), 1e-12);
+  EXPECT_LT(perfect.shuffled_nats(1), 0.01);  // expected (4-1)(4-1) / (2 * 4000) = 0.0011
+  EXPECT_GT(perfect.shuffled_nats(1), 0);
+}
+
+// Proves that a progress line comes back as it was sent, and that anything else a plugin prints is told apart.
+TEST(Progress, Lines) {
+  const std::optional<Progress> p = progress_from_line(to_json(Progress{0.25, 7, 1.5, 100, 3}).dump());
+  ASSERT_TRUE(p.has_value());
+  EXPECT_EQ(p->share, 0.25);
+  EXPECT_EQ(p->step, 7);
+  for (const char* line : {"", "hello", "{\"share\": nonsense", "{\"share\": 1}", "[1]",
+                           "{\"share\":\"a\",\"step\":1,\"loss\":1,\"images_per_s\":1,\"left_s\":1}"}) {
+    EXPECT_FALSE(progress_from_line(line).has_value()) << line;
+  }
+}
+
+// Proves the format of durations at its borders.
+TEST(Progress, Durations) {
+  EXPECT_EQ(duration_text(0), "0:00");
+  EXPECT_EQ(duration_text(59.6), "1:00");
+  EXPECT_EQ(duration_text(3599), "59:59");
+  EXPECT_EQ(duration_text(3600 + 65), "1:01:05");
+}
+
+}  // namespace
+}  // namespace swy::bench

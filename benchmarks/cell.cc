@@ -1,0 +1,102 @@
+#include "benchmarks/cell.h"
+
+#include "benchmarks/environment.h"
+#include "core/base/error.h"
+#include "core/base/hash.h"
+#include "reports/record.h"
+
+namespace swy::bench {
+
+Cell make_cell(const Suite& suite, const Task& task, const RouterEntry& router, int64_t seed,
+               const std::string& plugin_sha256) {
+  Cell cell;
+  const Json narrowed = narrow(suite, task, router, seed);
+  cell.suite = parse_suite(narrowed, "the suite '" + suite.name + "'");
+  Json decides = narrowed;
+  decides["routers"][0]["id"] = plugin_sha256;  // the same plugin at another place is the same cell
+  const std::string text = decides.dump();
+  cell.id = cat(task.id, "-", router.label, "-s", seed, "-", sha256_hex(text.data(), text.size()).substr(0, 8));
+  return cell;
+}
+
+Json to_json(const Cell& cell) {
+  return {{"suite", cell.suite.source},
+          {"id", cell.id},
+          {"data_dir", cell.data_dir.string()},
+          {"command", cell.command},
+          {"checkpoint_every", cell.checkpoint_every},
+          {"resume", cell.resume}};
+}
+
+Cell cell_from_json(const Json& j) {
+  Cell cell;
+  cell.suite = parse_suite(j.at("suite"), "the cell");
+  cell.id = j.at("id");
+  cell.data_dir = j.at("data_dir").get<std::string>();
+  cell.command = j.at("command").get<std::vector<std::string>>();
+  cell.checkpoint_every = j.at("checkpoint_every");
+  cell.resume = j.at("resume");
+  return cell;
+}
+
+Json record_skeleton(const Cell& cell) {
+  Json identity = {{"router", kNoRouter},
+                   {"label", cell.router().label},
+                   {"options", Json::object()},
+                   {"plugin", nullptr},
+                   {"abi", {{"major", SWY_ABI_MAJOR}, {"minor", SWY_ABI_MINOR}}}};
+  if (cell.routed()) {
+    const FoundRouter found = find_router(cell.router().id);
+    identity["router"] = found.router->id;
+    identity["name"] = found.router->name;
+    identity["version"] = found.router->version;
+    identity["paper"] = found.router->paper;
+    identity["options"] = effective_options(*found.router, cell.router().options);
+    identity["plugin"] = {{"sha256", found.plugin->sha256},
+                          {"build", found.plugin->plugin->build ? found.plugin->plugin->build : ""}};
+    identity["abi"] = {{"major", found.plugin->plugin->abi_major}, {"minor", found.plugin->plugin->abi_minor}};
+  }
+  return {{"schema", report::kRecordSchema},
+          {"version", report::kRecordVersion},
+          {"id", cell.id},
+          {"identity", identity},
+          {"suite", cell.suite.name},
+          {"task", {{"id", cell.task().id}, {"dataset", cell.task().dataset}, {"sha256", nullptr}}},
+          {"seed", cell.seed()},
+          {"threads", cell.suite.threads},
+          {"status", {{"state", "failed"}, {"reason", nullptr}}},
+          {"budget",
+           {{"asked_flops", cell.suite.train_flops},
+            {"spent_flops", nullptr},
+            {"steps", nullptr},
+            {"images", nullptr},
+            {"work", Json::object()}}},
+          {"metrics", Json::array()},
+          {"curve", Json::array()},
+          {"sites", Json::array()},
+          {"timing", {{"metrics", Json::array()}}},
+          {"environment", environment()},
+          {"created", utc_now()},
+          {"command", cell.command},
+          {"cell", cell.suite.source}};
+}
+
+Json to_json(const Progress& p) {
+  return {
+      {"share", p.share}, {"step", p.step}, {"loss", p.loss}, {"images_per_s", p.images_per_s}, {"left_s", p.left_s}};
+}
+
+std::optional<Progress> progress_from_line(const std::string& line) {
+  const Json j = Json::parse(line, nullptr, false);
+  if (!j.is_object()) return {};
+  for (const char* key : {"share", "step", "loss", "images_per_s", "left_s"}) {
+    if (!j.contains(key) || !j[key].is_number()) return {};
+  }
+  return Progress{j["share"], j["step"], j["loss"], j["images_per_s"], j["left_s"]};
+}
+
+std::filesystem::path checkpoint_path(const std::filesystem::path& record) {
+  return std::filesystem::path(record).replace_extension(".safetensors");
+}
+
+}  // namespace swy::bench

@@ -1,0 +1,60 @@
+// A cell: one task, one router, one seed. The parent (run.h) makes it and hands it to a child process of the same
+// program as a file; the child trains and evaluates it and writes one record.
+#pragma once
+#include <filesystem>
+#include <functional>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "benchmarks/suite.h"
+#include "core/plugin/loader.h"
+
+namespace swy::bench {
+
+struct Cell {
+  Suite suite;     // narrowed: one task, one router, one seed
+  std::string id;  // TASK-LABEL-sSEED-HASH, the record's name
+  std::filesystem::path data_dir;
+  std::vector<std::string> command;  // runs this cell again
+  double checkpoint_every = 0;       // share of the budget; 0 = never
+  bool resume = false;               // from the checkpoint, when there is one
+
+  const Task& task() const { return suite.tasks[0]; }
+  const RouterEntry& router() const { return suite.routers[0]; }
+  int64_t seed() const { return suite.seeds[0]; }
+  bool routed() const { return router().id != kNoRouter; }
+};
+
+// `plugin_sha256` is empty for the dense model. The hash in the id is over everything that decides the result: task,
+// model, recipe, budget, evaluation, router, its options and its plugin's bytes, seed and threads.
+Cell make_cell(const Suite&, const Task&, const RouterEntry&, int64_t seed, const std::string& plugin_sha256);
+Json to_json(const Cell&);
+Cell cell_from_json(const Json&);
+
+// The record of a cell without its results: identity, task, budget asked, command; status "failed". Loads the plugin.
+Json record_skeleton(const Cell&);
+
+// How far a cell is; one JSON object per line from child to parent.
+struct Progress {
+  double share = 0;  // of the budget
+  int64_t step = 0;
+  double loss = 0, images_per_s = 0, left_s = 0;
+};
+Json to_json(const Progress&);
+// Empty when the line is something else: a plugin may write to stdout too.
+std::optional<Progress> progress_from_line(const std::string&);
+
+// Trains and evaluates, and writes the record: status "ok", or "diverged" when a loss is not finite.
+void run_cell(const Cell&, const std::filesystem::path& record, const std::function<void(const Progress&)>&);
+std::filesystem::path checkpoint_path(const std::filesystem::path& record);
+
+// One training step on noise, to see what a cell costs before running it. FLOPs per image by part and pass (the
+// record's budget.work), and seconds per image.
+struct Probe {
+  Json work_per_image;
+  double flops_per_image = 0, seconds_per_image = 0;
+};
+Probe probe_cell(const Cell&, const data::ImageDataset& shape);
+
+}  // namespace swy::bench

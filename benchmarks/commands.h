@@ -1,0 +1,18 @@
+// The commands of `switchyard`, one file each (<name>_command.cc). Each adds itself to the command line and runs when
+// it was chosen, setting the exit code when that is not 0. They throw Error for wrong use and a broken environment.
+#pragma once
+#include <CLI/CLI.hpp>
+
+namespace swy::bench {
+
+void add_run_command(CLI::App&, int& exit_code);
+void add_cell_command(CLI::App&);  // hidden: the child of `run`
+void add_bench_command(CLI::App&);
+void add_list_command(CLI::App&);
+void add_describe_command(CLI::App&);
+void add_data_command(CLI::App&, int& exit_code);
+
+// Where data sets are looked for unless --data says otherwise: $SWITCHYARD_DATA, or "datasets".
+std::string default_data_dir();
+
+}  // namespace swy::bench

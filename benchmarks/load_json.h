@@ -1,0 +1,41 @@
+// moe::Load as JSON: the counts alone (checkpoints) and with the balance figures (records).
+#pragma once
+#include "core/base/json.h"
+#include "core/moe/load.h"
+
+namespace swy::bench {
+
+inline Json exact_load(const moe::Load& load) {
+  return {{"kept", load.kept},
+          {"dropped", load.dropped},
+          {"tokens", load.tokens},
+          {"unrouted", load.unrouted},
+          {"capacity", load.capacity}};
+}
+
+inline moe::Load load_from(const Json& j) {
+  moe::Load load;
+  load.kept = j.at("kept").get<std::vector<int64_t>>();
+  load.dropped = j.at("dropped").get<std::vector<int64_t>>();
+  load.tokens = j.at("tokens");
+  load.unrouted = j.at("unrouted");
+  load.capacity = j.at("capacity");
+  return load;
+}
+
+inline Json load_with_balance(const moe::Load& load) {
+  const moe::Balance b = moe::balance(load);
+  return {{"tokens", load.tokens},
+          {"kept", load.kept},
+          {"dropped", load.dropped},
+          {"share", b.share},
+          {"max_violation", b.max_violation},
+          {"cv", b.cv},
+          {"entropy", b.entropy},
+          {"dropped_share", b.dropped_share},
+          {"unrouted_share", b.unrouted_share},
+          {"experts_per_token", b.experts_per_token},
+          {"dead", b.dead}};
+}
+
+}  // namespace swy::bench

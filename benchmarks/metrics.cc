@@ -1,0 +1,64 @@
+#include "benchmarks/metrics.h"
+
+#include "core/base/error.h"
+
+namespace swy::bench {
+
+const std::vector<MetricInfo>& metric_table() {
+  static const std::vector<MetricInfo> table = {
+      {"test_accuracy", "1", true, false, "share of test images whose largest logit is the label's"},
+      {"test_loss", "nat", false, false, "mean cross-entropy on the test set, no smoothing"},
+      {"train_loss", "nat", false, false, "mean smoothed cross-entropy of the steps since the last point of the curve"},
+      {"max_violation", "1", false, false,
+       "busiest expert's load over the mean load, minus 1; test set, mean over sites"},
+      {"dropped_share", "1", false, false,
+       "share of offered (token, expert) pairs that found no slot; test set, mean over sites"},
+      {"unrouted_share", "1", false, false, "share of tokens that no expert took; test set, mean over sites"},
+      {"capacity_factor", "1", {}, false, "realised slots per token over the whole of training, mean over sites"},
+      {"experts_per_token",
+       "1",
+       {},
+       false,
+       "slots per token that were filled over the whole of training, mean over sites"},
+      {"forward_flops_per_image", "FLOP", {}, false, "activated compute of one test image: model, experts and router"},
+      {"train_flops_per_image", "FLOP", {}, false, "compute of one training image: forward, backward and update"},
+      {"parameters", "1", {}, false, "trained parameters of model, experts and router"},
+      {"routing_information", "nat", true, false,
+       "mutual information of planted cluster and expert at the first routed layer"},
+      {"routing_information_shuffled", "nat", {}, false, "the same with the clusters shuffled: what chance gives"},
+      {"planted_entropy",
+       "nat",
+       {},
+       false,
+       "entropy of the planted clusters: the most that routing_information can be"},
+      {"train_images_per_second", "1/s", true, true,
+       "training images over the time of all steps, data loading included"},
+      {"test_images_per_second", "1/s", true, true, "test images over the time of their forward passes"},
+      {"train_flops_per_second", "FLOP/s", true, true, "FLOPs of a mean step over the median step time"},
+      {"gemm_flops_per_second", "FLOP/s", true, true,
+       "median rate of a 1024^3 product between the steps, same threads"},
+      {"gemm_share", "1", true, true, "train_flops_per_second over gemm_flops_per_second"},
+      {"peak_memory", "B", false, true, "largest resident set of the cell's process"},
+      {"wall_time", "s", false, true, "the whole cell: data, training, evaluation"},
+  };
+  return table;
+}
+
+Json metric_json(const std::string& name, double value) {
+  for (const MetricInfo& m : metric_table()) {
+    if (name != m.name) continue;
+    return {{"name", name},
+            {"value", value},
+            {"unit", m.unit},
+            {"higher_is_better", m.higher_is_better ? Json(*m.higher_is_better) : Json()}};
+  }
+  environment_error("the metric '", name, "' is missing from the table in benchmarks/metrics.cc");
+}
+
+Json metric_json(const std::string& name, double value, const std::vector<double>& samples) {
+  Json j = metric_json(name, value);
+  j["samples"] = samples;
+  return j;
+}
+
+}  // namespace swy::bench

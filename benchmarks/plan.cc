@@ -1,0 +1,126 @@
+#include "benchmarks/plan.h"
+
+#include <algorithm>
+#include <map>
+#include <thread>
+
+#include "core/base/error.h"
+#include "core/base/suggest.h"
+
+namespace swy::bench {
+namespace {
+
+// The entries of `list` whose `key` is in `wanted`, in the order of `wanted`; `otherwise` makes or refuses the rest.
+template <class Otherwise>
+Json choose(const Json& list, const std::vector<std::string>& wanted, const char* key, Otherwise otherwise) {
+  if (wanted.empty()) return list;
+  Json chosen = Json::array();
+  for (const std::string& name : wanted) {
+    const auto hit = std::find_if(list.begin(), list.end(),
+                                  [&](const Json& e) { return e.value(key, e.at("id").get<std::string>()) == name; });
+    chosen.push_back(hit != list.end() ? *hit : otherwise(name));
+  }
+  return chosen;
+}
+
+std::vector<std::string> names_of(const Json& list, const char* key) {
+  std::vector<std::string> names;
+  for (const Json& e : list) names.push_back(e.value(key, e.at("id").get<std::string>()));
+  return names;
+}
+
+// A router that the suite does not have runs with the suite's model and its own defaults.
+Json other_router(const Json& routers, const std::string& name) {
+  try {
+    if (name != kNoRouter) find_router(name);
+  } catch (const Error& e) {
+    if (e.kind != Kind::kUsage) throw;
+    usage_error("unknown router '", name, "'", suggestion(name, names_of(routers, "label")),
+                " in the suite. Of the plugins: ", e.what());
+  }
+  return {{"id", name}};
+}
+
+Json overlaid(const RunOptions& o, Json j) {
+  j["routers"] = choose(j["routers"], o.routers, "label",
+                        [&](const std::string& name) { return other_router(j["routers"], name); });
+  j["tasks"] = choose(j["tasks"], o.tasks, "id", [&](const std::string& name) -> Json {
+    usage_error("unknown task '", name, "'", suggestion(name, names_of(j["tasks"], "id")));
+  });
+  if (!o.seed.empty()) {
+    j["seeds"] = o.seed;
+  } else if (o.seeds > 0) {
+    std::vector<int64_t> seeds = j["seeds"].get<std::vector<int64_t>>();
+    while (seeds.size() < static_cast<size_t>(o.seeds))
+      seeds.push_back(*std::max_element(seeds.begin(), seeds.end()) + 1);
+    seeds.resize(static_cast<size_t>(o.seeds));
+    j["seeds"] = seeds;
+  }
+  if (o.budget != 0) j["budget"]["train_flops"] = o.budget;
+  if (o.jobs != 0) j["jobs"] = o.jobs;
+  if (o.threads != 0) j["threads"] = o.threads;
+  if (o.time_limit_s != 0) j["time_limit_s"] = o.time_limit_s;
+  return j;
+}
+
+std::vector<std::string> command_of(const RunOptions& o, const Suite& suite, const Cell& cell) {
+  return {"switchyard",
+          "run",
+          o.suite,
+          "--tasks",
+          cell.task().id,
+          "--routers",
+          cell.router().label,
+          "--seed",
+          std::to_string(cell.seed()),
+          "--threads",
+          std::to_string(suite.threads),
+          "--budget",
+          Json(suite.train_flops).dump(),
+          "--data",
+          o.data_dir.string(),
+          "--out",
+          o.out.string()};
+}
+
+}  // namespace
+
+Plan make_plan(const RunOptions& o) {
+  if (o.device != "cpu" && o.device != "cuda") usage_error("unknown device '", o.device, "'; known: cpu, cuda");
+  if (o.device == "cuda") environment_error("this program was built without CUDA; use --device cpu");
+  Plan plan;
+  plan.suite =
+      parse_suite(overlaid(o, read_suite(o.suite).source), "the suite '" + o.suite + "' with the options given");
+  Suite& suite = plan.suite;
+  if (suite.threads == 0)
+    suite.threads = std::max(1, static_cast<int>(std::thread::hardware_concurrency()) / suite.jobs);
+
+  std::map<std::string, std::string> sha256;  // by router label
+  for (const RouterEntry& router : suite.routers) {
+    if (router.id == kNoRouter) continue;
+    const FoundRouter found = find_router(router.id);
+    parse_options(*found.router, router.options);
+    sha256[router.label] = found.plugin->sha256;
+  }
+  for (const Task& task : suite.tasks) {
+    data::ImageDataset set = data::load_images(task.dataset, o.data_dir, task.options);
+    for (const RouterEntry& router : suite.routers) check_budget(suite, vit_config(router, set));
+    set.train = set.test = {};
+    plan.sets.push_back(std::move(set));
+  }
+  for (const int64_t seed : suite.seeds) {
+    for (const Task& task : suite.tasks) {
+      for (const RouterEntry& router : suite.routers) {
+        Cell cell = make_cell(suite, task, router, seed, sha256[router.label]);
+        cell.data_dir = std::filesystem::absolute(o.data_dir);
+        cell.command = command_of(o, suite, cell);
+        cell.checkpoint_every = o.checkpoint_every;
+        cell.resume = o.resume;
+        plan.cells.push_back(std::move(cell));
+      }
+    }
+  }
+  return plan;
+}
+
+}  // namespace swy::bench

@@ -1,0 +1,236 @@
+// The program from outside: `switchyard run` on the smoke suite, with good routers and with one that goes wrong.
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <filesystem>
+#include <map>
+
+#include "core/base/error.h"
+#include "core/base/files.h"
+#include "core/base/resources.h"
+#include "core/base/subprocess.h"
+#include "reports/record.h"
+
+namespace swy::bench {
+namespace {
+namespace fs = std::filesystem;
+
+const std::string kProgram = SWITCHYARD_BUILD_DIR "/switchyard";
+const std::string kMisbehave = SWITCHYARD_TEST_PLUGINS "/misbehave.so";
+
+struct Said {
+  int code;
+  std::string out, err;
+};
+
+Said switchyard(std::vector<std::string> arguments, double limit_s = 200) {
+  arguments.insert(arguments.begin(), kProgram);
+  Said said{};
+  const ProcessResult r =
+      run_process({arguments, limit_s, 0}, [&](const std::string& line) { said.out += line + "\n"; });
+  EXPECT_EQ(r.end, ProcessResult::End::kExited) << r.stderr_tail;
+  said.code = r.code;
+  said.err = r.stderr_tail;
+  return said;
+}
+
+void expect_in(const std::string& part, const std::string& text) {
+  EXPECT_NE(text.find(part), std::string::npos) << text;
+}
+
+struct Run : testing::Test {
+  fs::path directory = fs::temp_directory_path() / ("switchyard_run_" + std::to_string(getpid()));
+  fs::path out = directory / "out";
+  Run() { fs::create_directories(directory); }
+  ~Run() override { fs::remove_all(directory); }
+
+  // The smoke suite with a budget of a few steps, changed further by `patch`.
+  std::string suite(const Json& patch = Json::object()) {
+    Json j = read_json(resource("benchmarks/suites/smoke.json"));
+    j["budget"]["train_flops"] = 3e8;
+    j["seeds"] = {1};
+    j.merge_patch(patch);
+    const fs::path path = directory / "suite.json";
+    write_atomically(path, j.dump());
+    return path.string();
+  }
+  std::map<std::string, Json> records(const fs::path& where) const {
+    std::map<std::string, Json> all;
+    for (const Json& r : report::read_records(where))
+      all[r["identity"]["label"].get<std::string>() + "/" + r["seed"].dump()] = r;
+    return all;
+  }
+  Said run(const std::string& suite_path, const fs::path& where, std::vector<std::string> more = {}) {
+    more.insert(more.begin(), {"run", suite_path, "--out", where.string()});
+    return switchyard(more);
+  }
+};
+
+// Proves that two runs of one suite differ in nothing but timing, environment, date and command: same bits in every
+// metric, curve, load and count; that every record is valid and holds what the summary needs; and that budgets are
+// matched to a step.
+TEST_F(Run, IsDeterministicAndComplete) {
+  const std::string path = suite();
+  const Said first = run(path, out), second = run(path, directory / "again");
+  ASSERT_EQ(first.code, 0) << first.err;
+  ASSERT_EQ(second.code, 0) << second.err;
+  const auto a = records(out), b = records(directory / "again");
+  ASSERT_EQ(a.size(), 4u);
+  for (const auto& [name, record] : a) {
+    EXPECT_EQ(report::without_timing(record), report::without_timing(b.at(name))) << name;
+    EXPECT_EQ(record["status"]["state"], "ok");
+    const double spent = record["budget"]["spent_flops"], steps = record["budget"]["steps"];
+    EXPECT_LE(spent, 3e8);
+    EXPECT_GT(spent + 1.5 * spent / steps, 3e8) << name;
+    EXPECT_GT(report::metric(record, "gemm_share"), 0);
+    EXPECT_EQ(record["sites"].size(), name == "none/1" ? 0u : 1u);
+    EXPECT_GE(record["curve"].size(), 2u);
+    expect_in(record["identity"]["label"], first.out);
+  }
+  EXPECT_NE(a.at("random/1")["metrics"], a.at("soft_moe/1")["metrics"]);
+  EXPECT_TRUE(fs::exists(out / "smoke" / "summary.md"));
+}
+
+// Proves that whatever a plugin does is a recorded result with its reason, that the cells after it still run, that the
+// exit code is 1 and that nothing but records and the summary is left behind.
+TEST_F(Run, GoesOnWhateverAPluginDoes) {
+  Json routers = Json::array();
+  for (const char* how : {"crash", "hang", "exit", "nan", "error", "refuse", "flood"}) {
+    routers.push_back({{"id", kMisbehave}, {"label", how}, {"options", {{"how", how}}}});
+  }
+  routers.push_back({{"id", "random"}});
+  const Said said = run(suite({{"routers", routers}, {"time_limit_s", 15}, {"jobs", 2}}), out);
+  EXPECT_EQ(said.code, 1) << said.err;
+  const auto all = records(out);
+  ASSERT_EQ(all.size(), 8u);
+  const auto expect_state = [&](const std::string& label, const std::string& state, const std::string& reason) {
+    const Json& status = all.at(label + "/1")["status"];
+    EXPECT_EQ(status["state"], state) << label << status;
+    if (!reason.empty()) expect_in(reason, status["reason"]);
+  };
+  expect_state("crash", "crashed", "killed by SIGSEGV (segmentation fault); last line of stderr: about to crash");
+  expect_state("hang", "timeout", "killed after the time limit of 15 s");
+  expect_state("exit", "failed", "without writing its record");
+  expect_state("nan", "diverged", "the training loss is ");
+  expect_state("error", "failed", "the third forward went wrong");
+  expect_state("refuse", "failed", "this router refuses");
+  expect_state("flood", "ok", "");
+  expect_state("random", "ok", "");
+  for (const auto& entry : fs::directory_iterator(out / "smoke")) {
+    const std::string extension = entry.path().extension();
+    EXPECT_TRUE(extension == ".json" || extension == ".md") << entry.path();
+  }
+}
+
+// Proves that a second run into the same place is refused, that --resume runs only what is missing (finished records
+// keep their bytes, failures count as finished), and that --retry-failed runs the failed one again.
+TEST_F(Run, Resume) {
+  const std::string path = suite(
+      {{"routers", {{{"id", "random"}}, {{"id", kMisbehave}, {"label", "bad"}, {"options", {{"how", "error"}}}}}}});
+  EXPECT_EQ(run(path, out).code, 1);
+  const Said again = run(path, out);
+  EXPECT_EQ(again.code, 2);
+  expect_in("already holds records", again.err);
+
+  std::map<std::string, std::string> before;
+  for (const auto& e : fs::directory_iterator(out / "smoke")) before[e.path()] = read_text(e.path());
+  const Said resumed = run(path, out, {"--resume", "--seeds", "2"});
+  EXPECT_EQ(resumed.code, 1);
+  expect_in("4 cells, 2 done before", resumed.err);
+  for (const auto& [file, text] : before) {
+    if (fs::path(file).extension() != ".json") continue;
+    EXPECT_EQ(read_text(file), text) << file;
+  }
+  EXPECT_EQ(records(out).size(), 4u);
+  expect_in("4 cells, 2 done before", run(path, out, {"--resume", "--retry-failed", "--seeds", "2"}).err);
+
+  // A record cut short is no record: its cell runs again.
+  for (const auto& [file, text] : before) {
+    if (file.find("random") != std::string::npos) write_atomically(file, text.substr(0, text.size() / 2));
+  }
+  expect_in("4 cells, 3 done before", run(path, out, {"--resume", "--seeds", "2"}).err);
+  EXPECT_EQ(records(out).at("random/1")["status"]["state"], "ok");
+}
+
+// Proves that wrong use and a broken environment end with exit code 2 and 3, a message that names the culprit, and
+// nothing written.
+TEST_F(Run, BadInput) {
+  const std::string good = suite();
+  write_atomically(directory / "file", "");
+  const auto expect_refused = [&](const std::vector<std::string>& arguments, int code, const std::string& message) {
+    const Said said = switchyard(arguments);
+    EXPECT_EQ(said.code, code) << said.err;
+    expect_in(message, said.err);
+    EXPECT_FALSE(fs::exists(out));
+  };
+  const std::string o = out.string();
+  expect_refused({"run", "smoek", "--out", o}, 2, "unknown suite 'smoek'; did you mean 'smoke'?");
+  expect_refused({"run", good, "--out", o, "--routers", "sotf_moe"}, 2,
+                 "unknown router 'sotf_moe'; did you mean 'soft_moe'?");
+  expect_refused({"run", good, "--out", o, "--tasks", "plantde"}, 2, "unknown task 'plantde'; did you mean 'planted'?");
+  expect_refused({"run", good, "--out", o, "--budget", "1e6"}, 2, "does not pay for one step");
+  expect_refused({"run", good, "--out", o, "--budget", "-5"}, 2, "--budget");
+  expect_refused({"run", good, "--out", o, "--device", "cuda"}, 3, "built without CUDA");
+  expect_refused({"run", good, "--out", o, "--seeds", "0"}, 2, "--seeds");
+  expect_refused({"run", good, "--out", (directory / "file" / "x").string()}, 3, (directory / "file" / "x").string());
+  expect_refused(
+      {"run", suite({{"tasks", {{{"id", "c"}, {"dataset", "cifar10"}}}}}), "--out", o, "--data", directory.string()}, 3,
+      "cifar10");
+  expect_refused({"run", suite({{"routers", {{{"id", "random"}, {"options", {{"kk", 1}}}}}}}), "--out", o}, 2, "kk");
+  expect_refused({"run", suite({{"model", {{"experts", 100000}}}}), "--out", o}, 2,
+                 "/model/experts: 100000 is not allowed");
+  expect_refused({"rnu"}, 2, "unknown command 'rnu'; did you mean 'run'?");
+  expect_refused({"run"}, 2, "suite");
+  expect_refused({"describe", "sotf_moe"}, 2, "soft_moe");
+  expect_refused({"list", "router"}, 2, "router");
+}
+
+// Proves that a dry run says what each router costs and writes nothing.
+TEST_F(Run, DryRun) {
+  const Said said = run(suite(), out, {"--dry-run", "--json"});
+  ASSERT_EQ(said.code, 0) << said.err;
+  const Json j = Json::parse(said.out);
+  ASSERT_EQ(j["rows"].size(), 4u);
+  for (const Json& row : j["rows"]) {
+    EXPECT_GT(row["flops_per_image"].get<double>(), 0);
+    EXPECT_GT(row["steps"].get<double>(), 1);
+  }
+  EXPECT_EQ(j["rows"][0]["work_per_image"]["experts"]["forward"]["flops"], 0.0);  // the dense model
+  EXPECT_FALSE(fs::exists(out));
+}
+
+// Proves that an interrupted cell goes on from its checkpoint and ends with the same bits as one that was not
+// interrupted.
+TEST_F(Run, CheckpointResumesBitForBit) {
+  const std::string path = suite({{"routers", {{{"id", "soft_moe"}}}}, {"budget", {{"train_flops", 2e9}}}});
+  ASSERT_EQ(run(path, directory / "whole").code, 0);
+  // Killed by its time limit somewhere in the middle; each try is given a little longer until one leaves a checkpoint.
+  bool interrupted = false;
+  for (double limit = 0.3; limit < 20 && !interrupted; limit *= 1.3) {
+    fs::remove_all(out);
+    const Said said = run(path, out, {"--checkpoint-every", "0.01", "--time-limit", std::to_string(limit)});
+    if (said.code == 0) break;
+    for (const auto& e : fs::directory_iterator(out / "smoke"))
+      interrupted = interrupted || e.path().extension() == ".safetensors";
+  }
+  if (!interrupted) GTEST_SKIP() << "the cell ended before a checkpoint could be seen";
+  ASSERT_EQ(run(path, out, {"--resume", "--retry-failed"}).code, 0);
+  const Json whole = records(directory / "whole").at("soft_moe/1"), resumed = records(out).at("soft_moe/1");
+  EXPECT_GT(resumed["timing"]["resumed_at_step"], 0);
+  EXPECT_EQ(report::without_timing(resumed), report::without_timing(whole));
+}
+
+// Proves that list and describe print JSON that a program can read, with the options' ranges and defaults.
+TEST_F(Run, ListAndDescribe) {
+  const Json list = Json::parse(switchyard({"list", "--json"}).out);
+  for (const char* what : {"routers", "suites", "datasets", "metrics"}) EXPECT_FALSE(list.at(what).empty()) << what;
+  const Json d = Json::parse(switchyard({"describe", kMisbehave, "--json"}).out);
+  EXPECT_EQ(d["id"], "misbehave");
+  EXPECT_EQ(d["options"][0]["default"], "fine");
+  EXPECT_EQ(d["options"][0]["choices"], "fine|crash|hang|exit|nan|error|flood|refuse");
+  EXPECT_EQ(d["capabilities"], Json::array({"cpu"}));
+  EXPECT_EQ(d["plugin"]["sha256"].get<std::string>().size(), 64u);
+}
+
+}  // namespace
+}  // namespace swy::bench

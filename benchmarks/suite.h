@@ -1,0 +1,64 @@
+// A suite: what is compared (routers), on what (tasks), with which model and recipe, under which budget. Read from
+// suites/<name>.json, checked against suites/suite.schema.json and then for sense. A cell, the unit that is run, is a
+// suite narrowed to one task, one router and one seed.
+#pragma once
+#include <string>
+#include <vector>
+
+#include "core/base/json.h"
+#include "core/model/optimizer.h"
+#include "core/model/vit.h"
+#include "core/plugin/instance.h"
+#include "data/dataset.h"
+
+namespace swy::bench {
+
+inline constexpr const char* kNoRouter = "none";  // the dense ViT: no routed layer at all
+
+struct Task {
+  std::string id, dataset;
+  data::DatasetOptions options;
+  int crop_padding = 0;
+  bool flip = false;
+};
+
+struct RouterEntry {
+  std::string id, label;  // id: router id or path of a plugin file
+  OptionText options;
+  Json model;  // the suite's model with this router's overrides laid over it
+};
+
+struct Suite {
+  std::string name, title, note;
+  double expected_minutes = 0;
+  std::vector<Task> tasks;
+  std::vector<RouterEntry> routers;
+  std::vector<int64_t> seeds;
+  int batch = 64;
+  float label_smoothing = 0;
+  model::OptimizerConfig optimizer;
+  double train_flops = 0;
+  int threads = 0;  // of each cell; 0: as many as the machine has
+  int jobs = 1;
+  double time_limit_s = 3600;
+  int evaluation_batch = 256;
+  double evaluation_every = 0.1;
+  int64_t curve_images = 0;  // test images per point of the learning curve before the last; 0: all
+  Json source;               // what all of the above was read from
+};
+
+// Throws Error (usage) naming `what`, the place in the document and what is allowed.
+Suite parse_suite(const Json&, const std::string& what);
+// A name from suite_names(), or a path (it holds a '/' or ends in .json).
+Suite read_suite(const std::string& name_or_path);
+std::vector<std::string> suite_names();
+
+// The suite as JSON with one task, one router and one seed, and nothing that does not decide the result.
+Json narrow(const Suite&, const Task&, const RouterEntry&, int64_t seed);
+
+// The model for images of this shape. Throws Error (usage) naming the first value that cannot be.
+model::VitConfig vit_config(const RouterEntry&, const data::ImageDataset&);
+// Throws Error (usage) when the budget cannot pay for one training step of even the cheapest such model.
+void check_budget(const Suite&, const model::VitConfig&);
+
+}  // namespace swy::bench

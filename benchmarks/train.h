@@ -1,0 +1,65 @@
+// Training of one model under a FLOP budget. One object owns all that a step changes, and can put it into a checkpoint
+// and take it back, so that an interrupted run ends with the same bits as one that was not.
+#pragma once
+#include <filesystem>
+#include <vector>
+
+#include "benchmarks/budget.h"
+#include "benchmarks/suite.h"
+#include "benchmarks/timing.h"
+#include "core/model/optimizer.h"
+#include "core/model/vit.h"
+#include "data/batcher.h"
+
+namespace swy::bench {
+
+class Trainer {
+ public:
+  // `suite` is a cell's: one task, one router, one seed. `router` is null for the dense model. All outlive the trainer.
+  Trainer(const Suite& suite, const data::ImageDataset& set, const model::VitConfig& config, Instance* router);
+
+  // One step: batch, forward, loss, backward, optimiser, router update. Throws Error (usage) when the first step alone
+  // overspends the budget. REQUIRES: budget().allows_next()
+  void step();
+
+  const Budget& budget() const { return budget_; }
+  int64_t steps() const { return optimizer_.steps(); }
+  double loss() const { return loss_; }  // of the last step, aux losses not included; not finite = diverged
+  const Tally& tally() const { return tally_; }
+  const ThinnedSamples& step_seconds() const { return step_seconds_; }
+  model::Vit& vit() { return vit_; }
+  model::Optimizer& optimizer() { return optimizer_; }
+
+  // A window is the steps between two points of the learning curve.
+  struct Window {
+    int64_t steps = 0;
+    double loss = 0;                                // mean
+    std::vector<moe::Load> load;                    // by site
+    std::vector<std::vector<double>> aux, metrics;  // by site: means of the router's values
+  };
+  // Ends the window and starts the next one.
+  Window take_window();
+  const std::vector<moe::Load>& total_load() const { return total_load_; }  // by site, of all windows taken
+
+  // `extra` travels with the checkpoint and comes back from load.
+  void save(const std::filesystem::path&, const Json& extra);
+  Json load(const std::filesystem::path&);
+
+ private:
+  void sum_router_values();
+  uint64_t seed_;
+  float smoothing_;
+  data::Batcher batcher_;
+  model::Vit vit_;
+  model::Optimizer optimizer_;
+  Budget budget_;
+  Tally tally_;
+  std::vector<float> images_, dlogits_, row_loss_;
+  std::vector<int32_t> labels_;
+  double loss_ = 0;
+  ThinnedSamples step_seconds_;
+  Window window_;  // loss, aux and metrics hold sums until it is taken
+  std::vector<moe::Load> total_load_;
+};
+
+}  // namespace swy::bench
