@@ -11,7 +11,7 @@
  *   - under SWY_EXEC_DRY an op adds its work to the counters and touches no memory
  * The table only grows at its end until the freeze; later kernels become "swy.ops/2".
  */
-/* clang-format off: columns are set by hand */
+/* clang-format off */
 #ifndef SWITCHYARD_OPS_H
 #define SWITCHYARD_OPS_H
 #include "core/abi/router.h"
@@ -21,121 +21,113 @@ extern "C" {
 
 #define SWY_OPS_ID "swy.ops/1"
 
-enum {             /* unary maps; p, q are parameters */
-       SWY_AFFINE, /* p*x + q */
-       SWY_EXP,
-       SWY_LOG,
-       SWY_SQRT,
-       SWY_RSQRT,
-       SWY_SQUARE,
-       SWY_RECIPROCAL,
-       SWY_ABS,
-       SWY_RELU,
-       SWY_SIGMOID,
-       SWY_TANH,
-       SWY_GELU, /* GELU: tanh form */
-       SWY_SOFTPLUS,
-       SWY_NORMAL_CDF, /* standard normal distribution function */
-       SWY_CLAMP,      /* min(max(x, p), q); gradient 1 inside */
-       SWY_STEP        /* x > p ? 1 : 0; gradient 0 */
+enum { /* unary maps; p, q are parameters */
+  SWY_AFFINE,     /* p*x + q */
+  SWY_EXP, SWY_LOG, SWY_SQRT, SWY_RSQRT, SWY_SQUARE, SWY_RECIPROCAL, SWY_ABS,
+  SWY_RELU, SWY_SIGMOID, SWY_TANH, SWY_GELU, /* GELU: tanh form */
+  SWY_SOFTPLUS,
+  SWY_NORMAL_CDF, /* standard normal distribution function */
+  SWY_CLAMP,      /* min(max(x, p), q); gradient 1 inside */
+  SWY_STEP        /* x > p ? 1 : 0; gradient 0 */
 };
-enum { SWY_ADD, SWY_SUB, SWY_MUL, SWY_DIV, SWY_MAX };     /* binary maps; MAX sends ties to a */
-enum { SWY_FULL, SWY_BY_COLUMN, SWY_BY_ROW, SWY_SCALAR }; /* operand shape: [m,n], [n], [m], [1] */
+enum { SWY_ADD, SWY_SUB, SWY_MUL, SWY_DIV, SWY_MAX };            /* binary maps; MAX sends ties to a */
+enum { SWY_FULL, SWY_BY_COLUMN, SWY_BY_ROW, SWY_SCALAR };        /* operand shape: [m,n], [n], [m], [1] */
 enum { SWY_SUM, SWY_MEAN };
-enum { SWY_OVER_ROWS, SWY_OVER_COLUMNS }; /* reduce [m,n] to [n], or to [m] */
+enum { SWY_OVER_ROWS, SWY_OVER_COLUMNS };                        /* reduce [m,n] to [n], or to [m] */
 enum { SWY_RANDOM_UNIFORM, SWY_RANDOM_NORMAL, SWY_RANDOM_GUMBEL };
 
 typedef struct swy_ops {
   uint32_t struct_size, version;
   /* c[m,n] = alpha * op(a)[m,k] * op(b)[k,n] + beta * c; op = transpose when the flag is 1 */
-  swy_status (*gemm)(const swy_exec*, int32_t trans_a, int32_t trans_b, int64_t m, int64_t n, int64_t k, float alpha,
-                     const float* a, const float* b, float beta, float* c);
+  swy_status (*gemm)(const swy_exec *, int32_t trans_a, int32_t trans_b, int64_t m, int64_t n, int64_t k,
+                     float alpha, const float *a, const float *b, float beta, float *c);
   /* y[r,:] = softmax(x[r,:]); x may equal y. backward: dx += y * (dy - <y, dy>) by row */
-  swy_status (*softmax_rows)(const swy_exec*, int64_t rows, int64_t cols, const float* x, float* y);
-  swy_status (*softmax_rows_backward)(const swy_exec*, int64_t rows, int64_t cols, const float* y, const float* dy,
-                                      float* dx_add);
+  swy_status (*softmax_rows)(const swy_exec *, int64_t rows, int64_t cols, const float *x, float *y);
+  swy_status (*softmax_rows_backward)(const swy_exec *, int64_t rows, int64_t cols, const float *y,
+                                      const float *dy, float *dx_add);
   /* softmax down each column within each row segment; x may equal y */
-  swy_status (*softmax_segments)(const swy_exec*, int64_t n_seg, const int32_t* seg, int64_t rows, int64_t cols,
-                                 const float* x, float* y);
-  swy_status (*softmax_segments_backward)(const swy_exec*, int64_t n_seg, const int32_t* seg, int64_t rows,
-                                          int64_t cols, const float* y, const float* dy, float* dx_add);
+  swy_status (*softmax_segments)(const swy_exec *, int64_t n_seg, const int32_t *seg, int64_t rows, int64_t cols,
+                                 const float *x, float *y);
+  swy_status (*softmax_segments_backward)(const swy_exec *, int64_t n_seg, const int32_t *seg, int64_t rows,
+                                          int64_t cols, const float *y, const float *dy, float *dx_add);
   /* the k largest of each row, descending: index[rows,k], value[rows,k] (value may be NULL). k <= cols */
-  swy_status (*top_k_rows)(const swy_exec*, int64_t rows, int64_t cols, int64_t k, const float* x, int32_t* index,
-                           float* value);
+  swy_status (*top_k_rows)(const swy_exec *, int64_t rows, int64_t cols, int64_t k, const float *x,
+                           int32_t *index, float *value);
   /* dx[r, index[r,j]] += dvalue[r,j] */
-  swy_status (*top_k_rows_backward)(const swy_exec*, int64_t rows, int64_t cols, int64_t k, const int32_t* index,
-                                    const float* dvalue, float* dx_add);
+  swy_status (*top_k_rows_backward)(const swy_exec *, int64_t rows, int64_t cols, int64_t k, const int32_t *index,
+                                    const float *dvalue, float *dx_add);
   /* For each (segment s, column c) the min(k[s], rows of s not masked) largest rows, descending. Entries are listed
    * segment by segment, column by column, rank by rank: row[], col[], value[] (x at the pair), and *count. */
-  swy_status (*top_k_segments)(const swy_exec*, int64_t n_seg, const int32_t* seg, const int32_t* k, int64_t rows,
-                               int64_t cols, const float* x, const uint8_t* mask, int64_t max_count, int32_t* row,
-                               int32_t* col, float* value, int32_t* count);
+  swy_status (*top_k_segments)(const swy_exec *, int64_t n_seg, const int32_t *seg, const int32_t *k, int64_t rows,
+                               int64_t cols, const float *x, const uint8_t *mask, int64_t max_count, int32_t *row,
+                               int32_t *col, float *value, int32_t *count);
   /* value[i] = x[row[i], col[i]] for i < *count; backward: dx[row[i], col[i]] += dvalue[i] (pairs may repeat) */
-  swy_status (*gather_pairs)(const swy_exec*, int64_t cols, const int32_t* count, int64_t max_count, const int32_t* row,
-                             const int32_t* col, const float* x, float* value);
-  swy_status (*scatter_pairs)(const swy_exec*, int64_t cols, const int32_t* count, int64_t max_count,
-                              const int32_t* row, const int32_t* col, const float* dvalue, float* dx_add);
+  swy_status (*gather_pairs)(const swy_exec *, int64_t cols, const int32_t *count, int64_t max_count,
+                             const int32_t *row, const int32_t *col, const float *x, float *value);
+  swy_status (*scatter_pairs)(const swy_exec *, int64_t cols, const int32_t *count, int64_t max_count,
+                              const int32_t *row, const int32_t *col, const float *dvalue, float *dx_add);
   /* y = x * r, r[row] = 1 / sqrt(sum x^2 + eps); backward: dx += r*dy - r*y*<y,dy> */
-  swy_status (*normalise_rows)(const swy_exec*, int64_t rows, int64_t cols, float eps, const float* x, float* y,
-                               float* r);
-  swy_status (*normalise_rows_backward)(const swy_exec*, int64_t rows, int64_t cols, const float* y, const float* r,
-                                        const float* dy, float* dx_add);
+  swy_status (*normalise_rows)(const swy_exec *, int64_t rows, int64_t cols, float eps, const float *x, float *y,
+                               float *r);
+  swy_status (*normalise_rows_backward)(const swy_exec *, int64_t rows, int64_t cols, const float *y, const float *r,
+                                        const float *dy, float *dx_add);
   /* y = (x - mean) * rstd * gain + bias by row; gain and bias may be NULL. backward adds into dx, dgain, dbias
    * (the last two may be NULL). mean and rstd are [rows]. */
-  swy_status (*layer_norm)(const swy_exec*, int64_t rows, int64_t cols, float eps, const float* x, const float* gain,
-                           const float* bias, float* y, float* mean, float* rstd);
-  swy_status (*layer_norm_backward)(const swy_exec*, int64_t rows, int64_t cols, const float* x, const float* gain,
-                                    const float* mean, const float* rstd, const float* dy, float* dx_add,
-                                    float* dgain_add, float* dbias_add);
+  swy_status (*layer_norm)(const swy_exec *, int64_t rows, int64_t cols, float eps, const float *x,
+                           const float *gain, const float *bias, float *y, float *mean, float *rstd);
+  swy_status (*layer_norm_backward)(const swy_exec *, int64_t rows, int64_t cols, const float *x, const float *gain,
+                                    const float *mean, const float *rstd, const float *dy, float *dx_add,
+                                    float *dgain_add, float *dbias_add);
   /* y[i] = f(x[i]); x may equal y. backward: dx += f'(x) * dy, from x and y as forward saw and wrote them */
-  swy_status (*unary)(const swy_exec*, int32_t kind, int64_t n, float p, float q, const float* x, float* y);
-  swy_status (*unary_backward)(const swy_exec*, int32_t kind, int64_t n, float p, float q, const float* x,
-                               const float* y, const float* dy, float* dx_add);
+  swy_status (*unary)(const swy_exec *, int32_t kind, int64_t n, float p, float q, const float *x, float *y);
+  swy_status (*unary_backward)(const swy_exec *, int32_t kind, int64_t n, float p, float q, const float *x,
+                               const float *y, const float *dy, float *dx_add);
   /* y[m,n] = a (op) b with either operand spread from [n], [m] or [1]. backward: da and db (either may be NULL) get
    * the gradient summed back to their own shape */
-  swy_status (*binary)(const swy_exec*, int32_t kind, int64_t m, int64_t n, const float* a, int32_t shape_a,
-                       const float* b, int32_t shape_b, float* y);
-  swy_status (*binary_backward)(const swy_exec*, int32_t kind, int64_t m, int64_t n, const float* a, int32_t shape_a,
-                                const float* b, int32_t shape_b, const float* dy, float* da_add, float* db_add);
-  swy_status (*axpby)(const swy_exec*, int64_t n, float alpha, const float* x, float beta, float* y); /* y = ax + by */
-  swy_status (*fill)(const swy_exec*, int64_t n, float value, float* y);
+  swy_status (*binary)(const swy_exec *, int32_t kind, int64_t m, int64_t n, const float *a, int32_t shape_a,
+                       const float *b, int32_t shape_b, float *y);
+  swy_status (*binary_backward)(const swy_exec *, int32_t kind, int64_t m, int64_t n, const float *a, int32_t shape_a,
+                                const float *b, int32_t shape_b, const float *dy, float *da_add, float *db_add);
+  swy_status (*axpby)(const swy_exec *, int64_t n, float alpha, const float *x, float beta, float *y); /* y = ax + by */
+  swy_status (*fill)(const swy_exec *, int64_t n, float value, float *y);
   /* y = sum or mean of x[m,n] over rows ([n]) or columns ([m]); backward spreads dy: dx += dy (/ count) */
-  swy_status (*reduce)(const swy_exec*, int32_t kind, int32_t axis, int64_t m, int64_t n, const float* x, float* y);
-  swy_status (*reduce_backward)(const swy_exec*, int32_t kind, int32_t axis, int64_t m, int64_t n, const float* dy,
-                                float* dx_add);
+  swy_status (*reduce)(const swy_exec *, int32_t kind, int32_t axis, int64_t m, int64_t n, const float *x, float *y);
+  swy_status (*reduce_backward)(const swy_exec *, int32_t kind, int32_t axis, int64_t m, int64_t n, const float *dy,
+                                float *dx_add);
   /* y[s,:] = sum or mean of x over the rows of segment s (empty segment: 0); backward spreads dy */
-  swy_status (*segment_reduce)(const swy_exec*, int32_t kind, int64_t n_seg, const int32_t* seg, int64_t rows,
-                               int64_t cols, const float* x, float* y);
-  swy_status (*segment_reduce_backward)(const swy_exec*, int32_t kind, int64_t n_seg, const int32_t* seg, int64_t rows,
-                                        int64_t cols, const float* dy, float* dx_add);
+  swy_status (*segment_reduce)(const swy_exec *, int32_t kind, int64_t n_seg, const int32_t *seg, int64_t rows,
+                               int64_t cols, const float *x, float *y);
+  swy_status (*segment_reduce_backward)(const swy_exec *, int32_t kind, int64_t n_seg, const int32_t *seg,
+                                        int64_t rows, int64_t cols, const float *dy, float *dx_add);
   /* y[i,:] = x[index[i],:] for i < n; backward: dx[index[i],:] += dy[i,:] (indices may repeat; n_x rows in x) */
-  swy_status (*gather_rows)(const swy_exec*, int64_t n, int64_t n_x, int64_t cols, const int32_t* index, const float* x,
-                            float* y);
-  swy_status (*scatter_add_rows)(const swy_exec*, int64_t n, int64_t n_x, int64_t cols, const int32_t* index,
-                                 const float* dy, float* dx_add);
+  swy_status (*gather_rows)(const swy_exec *, int64_t n, int64_t n_x, int64_t cols, const int32_t *index,
+                            const float *x, float *y);
+  swy_status (*scatter_add_rows)(const swy_exec *, int64_t n, int64_t n_x, int64_t cols, const int32_t *index,
+                                 const float *dy, float *dx_add);
   /* stable argsort of key[n]; scratch: work[n] */
-  swy_status (*sort)(const swy_exec*, int64_t n, int32_t descending, const float* key, int32_t* index, int32_t* work);
+  swy_status (*sort)(const swy_exec *, int64_t n, int32_t descending, const float *key, int32_t *index,
+                     int32_t *work);
   /* y[i] from (swy_exec.seed, stream, i) alone: uniform in [mean, mean + scale), normal(mean, scale), or
    * mean + scale * Gumbel */
-  swy_status (*random)(const swy_exec*, int32_t kind, uint64_t stream, int64_t n, float mean, float scale, float* y);
+  swy_status (*random)(const swy_exec *, int32_t kind, uint64_t stream, int64_t n, float mean, float scale, float *y);
   /* out[i] = mixed(id[i], salt) mod modulus; the same integers on every device */
-  swy_status (*hash)(const swy_exec*, int64_t n, const int32_t* id, uint64_t salt, int32_t modulus, int32_t* out);
+  swy_status (*hash)(const swy_exec *, int64_t n, const int32_t *id, uint64_t salt, int32_t modulus, int32_t *out);
   /* Entropic plan per segment of rows: marginals 1 by row and rows/cols by column, plan = exp(u + x + v), `iterations`
    * rounds, each columns then rows. u[rows], v[n_seg, cols] are the log scalings. No backward. */
-  swy_status (*sinkhorn)(const swy_exec*, int64_t n_seg, const int32_t* seg, int64_t rows, int64_t cols,
-                         int32_t iterations, const float* x, float* plan, float* u, float* v);
+  swy_status (*sinkhorn)(const swy_exec *, int64_t n_seg, const int32_t *seg, int64_t rows, int64_t cols,
+                         int32_t iterations, const float *x, float *plan, float *u, float *v);
   /* ASSIGN list from index[rows,k], weight[rows,k] (NULL = all 1/k): all first choices, then all second choices, ...;
    * inside a choice rows go in `order` (NULL = ascending). Masked rows are left out. */
-  swy_status (*assign_rows)(const swy_exec*, int64_t rows, int64_t k, const int32_t* index, const float* weight,
-                            const int32_t* order, const uint8_t* mask, int32_t* row, int32_t* expert, float* out_weight,
-                            int32_t* count);
+  swy_status (*assign_rows)(const swy_exec *, int64_t rows, int64_t k, const int32_t *index, const float *weight,
+                            const int32_t *order, const uint8_t *mask, int32_t *row, int32_t *expert, float *out_weight,
+                            int32_t *count);
   /* dweight[rows,k] += gradient of the list's weights at the place each pair was listed */
-  swy_status (*assign_rows_backward)(const swy_exec*, int64_t rows, int64_t k, const int32_t* order,
-                                     const uint8_t* mask, const float* dlist, float* dweight_add);
+  swy_status (*assign_rows_backward)(const swy_exec *, int64_t rows, int64_t k, const int32_t *order,
+                                     const uint8_t *mask, const float *dlist, float *dweight_add);
   /* totals of FLOPs and bytes counted so far in this run; the difference of two readings is the work between them */
-  swy_status (*tally)(const swy_exec*, double* flops, double* bytes);
+  swy_status (*tally)(const swy_exec *, double *flops, double *bytes);
   /* adds the work of a kernel that is not in this table to the run's counters: how a custom op pays */
-  swy_status (*charge)(const swy_exec*, double flops, double bytes);
+  swy_status (*charge)(const swy_exec *, double flops, double bytes);
 } swy_ops;
 
 #ifdef __cplusplus
