@@ -13,28 +13,12 @@
 
 #include "core/device/exec.h"
 #include "core/device/params.h"
-#include "core/moe/capacity.h"
+#include "core/moe/call_memory.h"
 #include "core/moe/load.h"
+#include "core/moe/site.h"
 #include "core/plugin/instance.h"
 
 namespace swy::moe {
-
-struct SiteSpec {
-  std::string name;  // prefix of the site's tensors, for example "block3.moe"
-  int32_t site = 0, n_sites = 1, layer = 0;
-  int32_t width = 0, experts = 0, hidden = 0;
-  int32_t sequence_tokens = 0, max_sequences = 0;  // every sequence has the same length
-  int32_t group_sequences = 1;                     // sequences that share one capacity
-  CapacityRule train_capacity, eval_capacity;
-  bool identical_experts = true;  // all experts start from the same weights (V-MoE's default)
-};
-
-// Where a step stands; the same for every site.
-struct StepInfo {
-  int32_t phase = 0;  // SWY_TRAIN or SWY_SCORE
-  int64_t step = 0;
-  uint64_t run_seed = 0;
-};
 
 // The parts of a pass, in the order forward goes through them; backward goes the other way. For measurement.
 enum class Stage { kRouter, kDispatch, kExperts, kCombine };

@@ -1,0 +1,103 @@
+#include "core/moe/call_memory.h"
+
+#include <algorithm>
+#include <string>
+
+#include "core/base/seed.h"
+
+namespace swy::moe {
+namespace {
+constexpr auto kFloat = static_cast<int64_t>(sizeof(float));
+}
+
+CallMemory::CallMemory(Arena& arena, const SiteSpec& spec, const swy_site& site, const swy_needs& needs)
+    : arena_(arena), spec_(spec), site_(site), needs_(needs) {
+  auto span = [&](const char* name, int64_t n) { return arena.reserve(spec.name + "." + name, n * kFloat); };
+  const int64_t tokens = site.max_tokens, slots = static_cast<int64_t>(spec.experts) * needs.slots;
+  const int64_t list = needs.plan_kind == SWY_ASSIGN ? needs.max_assign : 0;
+  const int64_t matrix = needs.plan_kind == SWY_DENSE ? tokens * slots : 0;
+  const int64_t mixing = needs.plan_kind == SWY_MERGE ? static_cast<int64_t>(site.max_rows) * spec.experts : 0;
+  const int64_t rewritten = rewrites_input() ? tokens * spec.width : 0;
+  row_ = span("plan.row", list), expert_ = span("plan.expert", list), weight_ = span("plan.weight", list);
+  count_ = span("plan.count", 1), dispatch_ = span("plan.dispatch", matrix), combine_ = span("plan.combine", matrix);
+  mix_ = span("plan.mix", mixing), expert_x_ = span("plan.expert_x", rewritten);
+  aux_ = span("plan.aux", needs.n_aux), metric_ = span("plan.metric", needs.n_metrics);
+  dweight_ = span("dplan.weight", list), ddispatch_ = span("dplan.dispatch", matrix);
+  dcombine_ = span("dplan.combine", matrix), dmix_ = span("dplan.mix", mixing);
+  dexpert_x_ = span("dplan.expert_x", rewritten);
+  scratch_ = arena.reserve(spec.name + ".scratch",
+                           static_cast<int64_t>(std::max(needs.scratch_forward, needs.scratch_backward)));
+  saved_ = arena.reserve(spec.name + ".saved", static_cast<int64_t>(needs.saved));
+  position_ = span("position", tokens), sequence_begin_ = span("sequence_begin", site.max_sequences + 1);
+  sequence_id_ = span("sequence_id", int64_t{2} * site.max_sequences);
+  group_begin_ = span("group_begin", site.max_groups + 1), group_capacity_ = span("group_capacity", site.max_groups);
+  whole_ = span("whole_batch", 2);
+}
+
+int64_t CallMemory::tokens_per_row() const {
+  if (needs_.row_kind == SWY_ROW_TOKEN) return 1;
+  return needs_.row_kind == SWY_ROW_SEQUENCE ? spec_.sequence_tokens : site_.max_tokens;
+}
+
+swy_batch CallMemory::batch(int32_t phase, int32_t n_sequences, const float* x, const float* residual) const {
+  const int32_t s = spec_.sequence_tokens, tokens = n_sequences * s, n_groups = spec_.groups(n_sequences);
+  auto *position = arena_.as<int32_t>(position_), *sequence = arena_.as<int32_t>(sequence_begin_);
+  auto *group = arena_.as<int32_t>(group_begin_), *capacity = arena_.as<int32_t>(group_capacity_);
+  auto* whole = arena_.as<int32_t>(whole_);
+  auto* id = arena_.as<int64_t>(sequence_id_);
+  for (int32_t t = 0; t < tokens; ++t) position[t] = t % s;
+  for (int32_t b = 0; b <= n_sequences; ++b) sequence[b] = b * s;
+  for (int32_t b = 0; b < n_sequences; ++b) id[b] = b;
+  for (int32_t g = 0; g <= n_groups; ++g) group[g] = std::min(g * site_.group_tokens, tokens);
+  const CapacityRule& rule = phase == SWY_TRAIN ? spec_.train_capacity : spec_.eval_capacity;
+  for (int32_t g = 0; g < n_groups; ++g)
+    capacity[g] = needs_.capacity ? needs_.capacity : rule.of(group[g + 1] - group[g], spec_.experts);
+  whole[0] = 0, whole[1] = tokens;
+
+  const bool wants_residual = needs_.inputs & SWY_IN_RESIDUAL;
+  swy_batch b{};
+  b.struct_size = sizeof b;
+  b.site = spec_.site, b.n_sequences = n_sequences, b.n_experts = spec_.experts, b.n_groups = n_groups;
+  b.x = {const_cast<float*>(x), {tokens, spec_.width, 1, 1}, 2, SWY_F32};
+  b.residual = {wants_residual ? const_cast<float*>(residual) : nullptr, {tokens, spec_.width, 1, 1}, 2, SWY_F32};
+  b.position = position, b.sequence_begin = sequence, b.sequence_id = id;
+  b.group_begin = group, b.group_capacity = capacity;
+  b.n_rows = tokens;
+  if (needs_.row_kind == SWY_ROW_SEQUENCE) b.n_rows = n_sequences, b.row_begin = sequence;
+  if (needs_.row_kind == SWY_ROW_BATCH) b.n_rows = 1, b.row_begin = whole;
+  return b;
+}
+
+swy_exec CallMemory::exec(const Exec& ex, const StepInfo& info, uint64_t scratch_bytes) const {
+  swy_exec e{};
+  e.struct_size = sizeof e;
+  e.device = SWY_CPU, e.phase = info.phase, e.stream = ex.stream;
+  e.scratch = arena_.at(scratch_), e.scratch_bytes = scratch_bytes;
+  e.saved = arena_.at(saved_), e.saved_bytes = needs_.saved;
+  e.seed = site_seed(info.run_seed, Purpose::kRouterNoise, info.step, spec_.site);
+  e.step = info.step;
+  e.ctx = const_cast<Exec*>(&ex);
+  return e;
+}
+
+swy_plan CallMemory::plan() const {
+  swy_plan p{};
+  p.struct_size = sizeof p;
+  p.kind = needs_.plan_kind, p.max_assign = needs_.max_assign;
+  p.row = arena_.as<int32_t>(row_), p.expert = arena_.as<int32_t>(expert_), p.weight = arena_.as<float>(weight_);
+  p.count = arena_.as<int32_t>(count_);
+  p.dispatch = arena_.as<float>(dispatch_), p.combine = arena_.as<float>(combine_), p.mix = arena_.as<float>(mix_);
+  p.expert_x = rewrites_input() ? arena_.as<float>(expert_x_) : nullptr;
+  p.aux = arena_.as<float>(aux_), p.metric = arena_.as<float>(metric_);
+  return p;
+}
+
+swy_plan_grad CallMemory::plan_grad() const {
+  swy_plan_grad d{};
+  d.struct_size = sizeof d;
+  d.weight = dweight(), d.dispatch = ddispatch(), d.combine = dcombine(), d.mix = dmix();
+  d.expert_x = rewrites_input() ? dexpert_x() : nullptr;
+  return d;
+}
+
+}  // namespace swy::moe

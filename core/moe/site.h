@@ -1,0 +1,28 @@
+// One routed place in a model, as the model describes it, and the same as a router sees it.
+#pragma once
+#include <cstdint>
+#include <string>
+
+#include "core/abi/router.h"
+#include "core/moe/capacity.h"
+
+namespace swy::moe {
+
+struct SiteSpec {
+  std::string name;  // prefix of the site's tensors, for example "block3.moe"
+  int32_t site = 0, n_sites = 1, layer = 0;
+  int32_t width = 0, experts = 0, hidden = 0;
+  int32_t sequence_tokens = 0, max_sequences = 0;  // every sequence has the same length
+  int32_t group_sequences = 1;                     // sequences that share one capacity
+  CapacityRule train_capacity, eval_capacity;
+  bool identical_experts = true;  // all experts start from the same weights (V-MoE's default)
+
+  int32_t groups(int32_t sequences) const { return (sequences + group_sequences - 1) / group_sequences; }
+  // Throws Error (usage) when the capacity rule leaves an expert without a slot.
+  swy_site abi() const;
+};
+
+// Throws Error (usage) naming what the router asks for that an FFN site of this host does not offer.
+void check_supported(const swy_router&, const swy_needs&, const SiteSpec&);
+
+}  // namespace swy::moe
