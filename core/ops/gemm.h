@@ -4,6 +4,7 @@
 // Counted: 2mnk FLOPs; bytes of a, b, c written, and c read when beta != 0.
 #pragma once
 #include <cstdint>
+#include <string>
 
 #include "core/device/exec.h"
 
@@ -15,5 +16,8 @@ void gemm(const Exec&, bool trans_a, bool trans_b, int64_t m, int64_t n, int64_t
 // The same with the distance between rows as stored: lda >= (trans_a ? m : k), ldb >= (trans_b ? k : n), ldc >= n.
 void gemm_ld(const Exec&, bool trans_a, bool trans_b, int64_t m, int64_t n, int64_t k, float alpha, const float* a,
              int64_t lda, const float* b, int64_t ldb, float beta, float* c, int64_t ldc);
+
+// Version of the library behind it, for records: "2.6.3".
+std::string onednn_version();
 
 }  // namespace swy::ops

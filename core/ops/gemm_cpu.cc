@@ -29,4 +29,9 @@ void gemm(const Exec& ex, bool trans_a, bool trans_b, int64_t m, int64_t n, int6
   gemm_ld(ex, trans_a, trans_b, m, n, k, alpha, a, trans_a ? m : k, b, trans_b ? k : n, beta, c, n);
 }
 
+std::string onednn_version() {
+  const dnnl_version_t* v = dnnl_version();
+  return cat(v->major, ".", v->minor, ".", v->patch);
+}
+
 }  // namespace swy::ops
