@@ -10,6 +10,7 @@ void add_cell_command(CLI::App&);  // hidden: the child of `run`
 void add_bench_command(CLI::App&);
 void add_list_command(CLI::App&);
 void add_describe_command(CLI::App&);
+void add_report_command(CLI::App&);
 void add_data_command(CLI::App&, int& exit_code);
 
 // Where data sets are looked for unless --data says otherwise: $SWITCHYARD_DATA, or "datasets".

@@ -1,6 +1,5 @@
 #include "benchmarks/environment.h"
 
-#include <dnnl.h>
 #include <sys/utsname.h>
 #include <unistd.h>
 
@@ -15,6 +14,7 @@
 #include "core/base/error.h"
 #include "core/base/parallel.h"
 #include "core/base/resources.h"
+#include "core/ops/gemm.h"
 
 namespace swy::bench {
 namespace fs = std::filesystem;
@@ -83,7 +83,6 @@ Json environment() {
   const int loads = getloadavg(load, 3);
   utsname system{};
   uname(&system);
-  const dnnl_version_t* dnnl = dnnl_version();
   return {{"cpu", cpu_model()},
           {"cores", std::thread::hardware_concurrency()},
           {"threads", thread_count()},
@@ -91,7 +90,7 @@ Json environment() {
           {"system", cat(system.sysname, " ", system.release)},
           {"compiler", compiler()},
           {"instruction_set", instruction_set()},
-          {"libraries", {{"onednn", cat(dnnl->major, ".", dnnl->minor, ".", dnnl->patch)}, {"opencv", CV_VERSION}}},
+          {"libraries", {{"onednn", ops::onednn_version()}, {"opencv", CV_VERSION}}},
           {"git_revision", git_revision()},
           {"load_average", loads > 0 ? Json(load[0]) : Json()}};
 }

@@ -88,7 +88,12 @@ TEST_F(Run, IsDeterministicAndComplete) {
     expect_in(record["identity"]["label"], first.out);
   }
   EXPECT_NE(a.at("random/1")["metrics"], a.at("soft_moe/1")["metrics"]);
-  EXPECT_TRUE(fs::exists(out / "smoke" / "summary.md"));
+  // The table is recomputed from the records alone, and is the one the run wrote.
+  const fs::path again = directory / "again.md";
+  ASSERT_EQ(switchyard({"report", (out / "smoke").string(), "--out", again.string()}).code, 0);
+  EXPECT_EQ(read_text(again), read_text(out / "smoke" / "summary.md"));
+  fs::create_directories(directory / "empty");
+  EXPECT_EQ(switchyard({"report", (directory / "empty").string()}).code, 2);
 }
 
 // Proves that whatever a plugin does is a recorded result with its reason, that the cells after it still run, that the

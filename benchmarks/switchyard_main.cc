@@ -37,6 +37,7 @@ int main(int argc, char** argv) {
     swy::bench::add_bench_command(app);
     swy::bench::add_list_command(app);
     swy::bench::add_describe_command(app);
+    swy::bench::add_report_command(app);
     swy::bench::add_data_command(app, exit_code);
     swy::bench::add_cell_command(app);
     if (argc < 2) {

@@ -98,7 +98,7 @@ Table table_of(const std::string& title, const std::map<std::string, Row>& by_la
   std::stable_sort(rows.begin(), rows.end(), [&](const Row* a, const Row* b) { return rank(a) > rank(b); });
 
   Table table{title,
-              {"router", "seeds", "accuracy %", "minus random, %", "loss", "train FLOPs m/e/r %", "images/s", "MaxVio",
+              {"router", "seeds", "accuracy %", "minus random, %", "loss", "train FLOPs m/e/r %", "MFLOPs/image", "images/s", "MaxVio",
                "dropped %", "unrouted %", "of GEMM %"},
               {},
               {}};
@@ -108,13 +108,14 @@ Table table_of(const std::string& title, const std::map<std::string, Row>& by_la
     table.rows.push_back(
         {row->label, seeds_text(*row), with_interval(t_interval(accuracy), "%.2f"), against(*row, control),
          number(row->average("test_loss"), "%.4f"), parts_text(*row),
+         number(row->average("train_flops_per_image") / 1e6, "%.1f"),
          number(row->average("train_images_per_second"), "%.0f"), number(row->average("max_violation"), "%.2f"),
          number(100 * row->average("dropped_share"), "%.1f"), number(100 * row->average("unrouted_share"), "%.1f"),
          number(100 * row->average("gemm_share"), "%.0f")});
   }
   table.notes.push_back(
       "accuracy: test set, mean ± half of the 95 % Student-t interval over seeds; FLOPs of training: "
-      "model/experts/router");
+      "model/experts/router, and per image");
   if (control)
     table.notes.push_back(
         "minus random: difference paired by seed with its 95 % interval; not separable = the interval holds 0");
