@@ -98,8 +98,8 @@ Table table_of(const std::string& title, const std::map<std::string, Row>& by_la
   std::stable_sort(rows.begin(), rows.end(), [&](const Row* a, const Row* b) { return rank(a) > rank(b); });
 
   Table table{title,
-              {"router", "seeds", "accuracy %", "minus random, %", "loss", "train FLOPs m/e/r %", "MFLOPs/image", "images/s", "MaxVio",
-               "dropped %", "unrouted %", "of GEMM %"},
+              {"router", "seeds", "accuracy %", "minus random, %", "loss", "train FLOPs m/e/r %", "MFLOPs/image",
+               "images/s", "MaxVio", "dropped %", "unrouted %", "of GEMM %"},
               {},
               {}};
   for (const Row* row : rows) {
