@@ -12,9 +12,10 @@ namespace {
 
 constexpr float kNone = -std::numeric_limits<float>::infinity();
 
-// Log scaling that gives `log_target` to what sums to sum * exp(max).
+// Log scaling that gives `log_target` to what sums to sum * exp(max). Nothing there is -inf or, where a compiler starts
+// max reductions at the lowest finite number, that number.
 float log_scaling(float log_target, float max, float sum) {
-  return max == kNone ? kNone : log_target - max - fast_log(sum);
+  return max <= std::numeric_limits<float>::lowest() ? kNone : log_target - max - fast_log(sum);
 }
 
 void fit_columns(int64_t r0, int64_t r1, int64_t cols, const float* x, const float* u, float log_b, float* v) {
