@@ -1,5 +1,6 @@
 #include "benchmarks/environment.h"
 
+#include <switchyard_revision.h>  // of the sources compiled, written by revision.cmake
 #include <sys/utsname.h>
 #include <unistd.h>
 
@@ -13,19 +14,10 @@
 
 #include "core/base/error.h"
 #include "core/base/parallel.h"
-#include "core/base/resources.h"
 #include "core/ops/gemm.h"
 
 namespace swy::bench {
-namespace fs = std::filesystem;
 namespace {
-
-std::string first_line(const fs::path& path) {
-  std::string line;
-  std::ifstream in(path);
-  std::getline(in, line);
-  return line;
-}
 
 std::string cpu_model() {
   std::ifstream in("/proc/cpuinfo");
@@ -34,24 +26,6 @@ std::string cpu_model() {
     if (line.rfind("model name", 0) == 0 && colon != std::string::npos) return line.substr(colon + 2);
   }
   return "unknown";
-}
-
-// The commit checked out in the nearest repository above the executable (a build tree stands in its source tree).
-Json git_revision() {
-  for (fs::path at = executable_directory(); at != at.root_path(); at = at.parent_path()) {
-    const fs::path git = at / ".git";
-    if (!fs::exists(git / "HEAD")) continue;
-    const std::string head = first_line(git / "HEAD");
-    if (head.rfind("ref: ", 0) != 0) return head;
-    const std::string ref = head.substr(5), direct = first_line(git / ref);
-    if (!direct.empty()) return direct;
-    std::ifstream packed(git / "packed-refs");
-    for (std::string line; std::getline(packed, line);) {
-      if (line.size() > 41 && line.substr(41) == ref) return line.substr(0, 40);
-    }
-    return nullptr;
-  }
-  return nullptr;
 }
 
 std::string compiler() {
@@ -91,7 +65,7 @@ Json environment() {
           {"compiler", compiler()},
           {"instruction_set", instruction_set()},
           {"libraries", {{"onednn", ops::onednn_version()}, {"opencv", CV_VERSION}}},
-          {"git_revision", git_revision()},
+          {"git_revision", *SWITCHYARD_REVISION ? Json(SWITCHYARD_REVISION) : Json()},
           {"load_average", loads > 0 ? Json(load[0]) : Json()}};
 }
 
