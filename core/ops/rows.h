@@ -12,6 +12,9 @@ void gather_pairs(const Exec&, int64_t cols, const int32_t* count, int64_t max_c
 void scatter_pairs(const Exec&, int64_t cols, const int32_t* count, int64_t max_count, const int32_t* row,
                    const int32_t* col, const float* dvalue, float* dx_add);
 
+// y[r,:] = mask[r] ? x[r,:] : value; y may be x; mask null: a copy.
+void mask_rows(const Exec&, int64_t rows, int64_t cols, const uint8_t* mask, float value, const float* x, float* y);
+
 // y[i,:] = x[index[i],:] for i < n; scatter: dx[index[i],:] += dy[i,:]. x and dx have n_x rows.
 void gather_rows(const Exec&, int64_t n, int64_t n_x, int64_t cols, const int32_t* index, const float* x, float* y);
 void scatter_add_rows(const Exec&, int64_t n, int64_t n_x, int64_t cols, const int32_t* index, const float* dy,
