@@ -75,7 +75,7 @@ typedef struct swy_ops {
   swy_status (*normalise_rows_backward)(const swy_exec *, int64_t rows, int64_t cols, const float *y, const float *r,
                                         const float *dy, float *dx_add);
   /* y = (x - mean) * rstd * gain + bias by row; gain and bias may be NULL. backward adds into dx, dgain, dbias
-   * (the last two may be NULL). mean and rstd are [rows]. */
+   * (each may be NULL). mean and rstd are [rows]. */
   swy_status (*layer_norm)(const swy_exec *, int64_t rows, int64_t cols, float eps, const float *x,
                            const float *gain, const float *bias, float *y, float *mean, float *rstd);
   swy_status (*layer_norm_backward)(const swy_exec *, int64_t rows, int64_t cols, const float *x, const float *gain,

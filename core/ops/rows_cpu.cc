@@ -128,7 +128,7 @@ void layer_norm_backward(const Exec& ex, int64_t rows, int64_t cols, const float
 #pragma omp simd
     for (int64_t c = 0; c < cols; ++c) out[c] += scale * (d[c] * gain_at(c) - g_mean - (in[c] - mu) * scale * gh_mean);
   };
-  parallel_for(rows, grain(4 * cols), [&](int64_t begin, int64_t end) {
+  parallel_for(dx_add ? rows : 0, grain(4 * cols), [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
       if (gain)
         input_gradient(i, [=](int64_t c) { return gain[c]; });

@@ -148,8 +148,7 @@ swy_ops make() {
   };
   t.layer_norm_backward = [](Call e, int64_t rows, int64_t cols, const float* x, const float* gain, const float* mean,
                              const float* rstd, const float* dy, float* dx, float* dgain, float* dbias) {
-    return run("layer_norm_backward", e,
-               {sizes(rows, cols), given(e, rows * cols, x, dy, dx), given(e, rows, mean, rstd)},
+    return run("layer_norm_backward", e, {sizes(rows, cols), given(e, rows * cols, x, dy), given(e, rows, mean, rstd)},
                [&](const Exec& ex) { layer_norm_backward(ex, rows, cols, x, gain, mean, rstd, dy, dx, dgain, dbias); });
   };
 

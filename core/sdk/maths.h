@@ -169,10 +169,8 @@ inline Tensor layer_norm(Tensor x, Tensor gain = {}, Tensor bias = {}, float eps
                               bias ? c.f(bias) : nullptr, c.f(y), c.f(mean), c.f(rstd)));
       },
       [=](Call& c) {
-        // The op always adds into dx: where nobody wants that, into this value's own gradient, which is spent then.
-        float* dx = c.grad(x) ? c.grad(x) : c.grad(y);
         c.ok(c.op->layer_norm_backward(c.exec, c.rows(x), c.cols(x), c.f(x), gain ? c.f(gain) : nullptr, c.f(mean),
-                                       c.f(rstd), c.grad(y), dx, gain ? c.grad(gain) : nullptr,
+                                       c.f(rstd), c.grad(y), c.grad(x), gain ? c.grad(gain) : nullptr,
                                        bias ? c.grad(bias) : nullptr));
       });
   return y;
