@@ -225,7 +225,7 @@ TEST_F(Sdk, MergeGradients) {
   current_route = [](Graph& g) {
     merge(softmax(matmul(row_mean(g.x), g.param("w", g.D, g.E, normal(1)))), SWY_ROW_SEQUENCE);
   };
-  testing::Trial trial(scripted(), plugin_host(), &exec, {5, 4, 2, {6, 3}, SWY_ROW_SEQUENCE});
+  testing::Trial trial(scripted(), plugin_host(), &exec, {5, 4, 2, {6, 3}});
   expect_gradients(trial);
 }
 
