@@ -28,11 +28,12 @@ struct TaskLevel : swy::Router {
     auto tau = [=](int64_t step) { return std::max(t0 * std::exp(-rate * static_cast<float>(step)), t1); };
     g.metric("temperature", scaled(filled(g, 1, 1, 1), tau), "1", "temperature of the softmax");
     if (g.training && !soft) logits = logits + random(g, g.R, g.E, SWY_RANDOM_GUMBEL, 0, 1);
-    auto all = top_k(softmax(scaled(logits, [=](int64_t step) { return 1 / tau(step); })), g.E);
-    g.metric("best_share", mean_rows(column(all.value, 0)), "1", "mean weight of the first expert, before hardening");
-    if (!g.training && !soft) return assign(swy::TopK{top_k(logits, 1).index, {}});
-    if (selection == "straight_through") all.value = straight_through(one_hot(top_k(all.value, 1), g.E), all.value);
-    assign(all);
+    auto route = softmax(scaled(logits, [=](int64_t step) { return 1 / tau(step); }));
+    g.metric("best_share", mean_rows(top_k(route, 1).value), "1", "mean weight of the first expert, before hardening");
+    auto best = top_k(logits, 1);
+    if (!g.training && !soft) return assign(swy::TopK{best.index, {}});
+    if (selection == "straight_through") route = straight_through(one_hot(best, g.E), route);
+    assign_weighted(top_k(logits, g.E), route);
   }
 };
 SWY_ROUTER(TaskLevel, "task_level", "Task-level routing", "1.0.0",
