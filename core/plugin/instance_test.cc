@@ -66,8 +66,9 @@ TEST(Instance, RunsAPlainCPlugin) {
   instance.forward(exec, batch, state, plan);
   EXPECT_NO_THROW(check_plan(instance.router(), needs, batch, plan));
   EXPECT_EQ(count, 5);
-  EXPECT_EQ(row, (std::vector<int32_t>{0, 1, 2, 3, 5, 0}));
-  EXPECT_EQ(expert, (std::vector<int32_t>{0, 1, 2, 3, 1, 0}));
+  row.resize(5), expert.resize(5);  // what follows the list is undefined
+  EXPECT_EQ(row, (std::vector<int32_t>{0, 1, 2, 3, 5}));
+  EXPECT_EQ(expert, (std::vector<int32_t>{0, 1, 2, 3, 1}));
   EXPECT_EQ(weight[4], 1.0f);
 
   swy_load load = {};
