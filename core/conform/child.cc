@@ -82,12 +82,17 @@ void run_child(const std::string& text, const std::vector<Case>& cases) {
 bool read_result_line(const std::string& line, Result& result) {
   if (line.rfind("{\"conform\":", 0) != 0) return false;
   const Json j = Json::parse(line, nullptr, false);
-  if (j.is_discarded()) return false;
+  if (!j.is_object()) return false;
   const Json& r = j.at("conform");
-  result.status = static_cast<Status>(r.at("status").get<int>());
-  result.rule = r.at("rule");
-  result.message = r.at("message");
-  result.figures = r.at("figures");
+  for (const char* key : {"status", "rule", "message", "figures"})  // a plugin may print such a line too
+    if (!r.is_object() || !r.contains(key)) return false;
+  if (!r["status"].is_number_integer() || !r["rule"].is_string() || !r["message"].is_string()) return false;
+  const int status = r["status"];
+  if (status < 0 || status > static_cast<int>(Status::kWarn)) return false;
+  result.status = static_cast<Status>(status);
+  result.rule = r["rule"];
+  result.message = r["message"];
+  result.figures = r["figures"];
   return true;
 }
 
