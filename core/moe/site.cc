@@ -24,6 +24,8 @@ swy_site SiteSpec::abi() const {
 
 void check_supported(const swy_router& router, const swy_needs& n, const SiteSpec& spec) {
   const bool block = spec.kind == SWY_SITE_BLOCK;
+  if (block && spec.experts != 1)
+    usage_error(spec.name, ": a block site has one expert, the block itself; got experts = ", spec.experts);
   const auto refuse = [&](const char* what, const auto&... why) {
     usage_error("router '", router.id, "' at ", spec.name, " asks for ", what, why...);
   };
