@@ -90,7 +90,10 @@ struct RoutedFfn::Impl {
       stage(Stage::kExperts, [&] { experts->forward(ex, spec.experts, assign->begin(), weights(), in, result); });
       stage(Stage::kCombine, [&] { assign->combine(ex, p, tokens, result, y); });
     } else if (dense) {
-      stage(Stage::kDispatch, [&] { dense->pack(b, load), dense->dispatch(ex, b, p, source, in); });
+      stage(Stage::kDispatch, [&] {
+        clear_padding(b, spec.experts * int64_t{router.needs.slots}, p.combine);
+        dense->pack(b, load), dense->dispatch(ex, b, p, source, in);
+      });
       stage(Stage::kExperts, [&] { experts->forward(ex, spec.experts, dense->begin(), weights(), in, result); });
       stage(Stage::kCombine, [&] { dense->combine(ex, b, p, result, y); });
     } else {
@@ -122,7 +125,10 @@ struct RoutedFfn::Impl {
             [&] { experts->backward(ex, spec.experts, assign->begin(), weights(), grads(), in, result); });
       stage(Stage::kDispatch, [&] { assign->gather_backward(ex, tokens, result, dsource); });
     } else if (dense) {
-      stage(Stage::kCombine, [&] { dense->combine_backward(ex, b, p, dy, result, memory.dcombine()); });
+      stage(Stage::kCombine, [&] {
+        dense->combine_backward(ex, b, p, dy, result, memory.dcombine());
+        clear_padding(b, spec.experts * int64_t{router.needs.slots}, memory.dcombine());
+      });
       stage(Stage::kExperts,
             [&] { experts->backward(ex, spec.experts, dense->begin(), weights(), grads(), in, result); });
       stage(Stage::kDispatch, [&] { dense->dispatch_backward(ex, b, p, source, result, memory.ddispatch(), dsource); });
