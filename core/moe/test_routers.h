@@ -31,6 +31,13 @@ struct AssignByTask : Router {
     assign(top_k(softmax(matmul(task, g.param("gate", task.cols(), g.E, normal(1)))), 2));
   }
 };
+// The one expert of a block site runs the sequences of every task while there is room, at a weight by task.
+struct OneExpertByTask : Router {
+  void route(Graph& g) override {
+    Tensor task = g.task_embedding(), gate = sigmoid(matmul(task, g.param("gate", task.cols(), 1, normal(1))));
+    assign(top_k(gate, 1));
+  }
+};
 // As many tokens as there is room for, by a score of the input and of the residual stream. With one expert: who runs.
 struct ReadsResidual : Router {
   void route(Graph& g) override {
