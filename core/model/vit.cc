@@ -48,7 +48,7 @@ void VitConfig::validate() const {
   }
   if (routed_layers.empty()) return;
   if (site != SWY_SITE_FFN && site != SWY_SITE_BLOCK)
-    usage_error("model: site = ", site, "; FFNs or blocks are routed");
+    usage_error("model: site = ", site, "; FFNs (0) or blocks (2) are routed");
   if (site == SWY_SITE_BLOCK && experts != 1)
     usage_error("model: experts = ", experts,
                 " with routed blocks; the block itself is the one expert: set experts = 1");
