@@ -12,6 +12,8 @@ void add_list_command(CLI::App&);
 void add_describe_command(CLI::App&);
 void add_report_command(CLI::App&);
 void add_data_command(CLI::App&, int& exit_code);
+void add_conform_command(CLI::App&, int& exit_code);
+void add_conform_case_command(CLI::App&);  // hidden: the child of `conform`
 
 // Where data sets are looked for unless --data says otherwise: $SWITCHYARD_DATA, or "datasets".
 std::string default_data_dir();

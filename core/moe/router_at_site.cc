@@ -3,7 +3,6 @@
 #include <algorithm>
 
 #include "core/base/error.h"
-#include "core/plugin/plan.h"
 
 namespace swy::moe {
 namespace {
@@ -73,9 +72,6 @@ swy_plan RouterAtSite::plan(const Exec& ex, const StepInfo& info, const swy_batc
   std::fill_n(p.aux, needs.n_aux, 0.f);
   std::fill_n(p.metric, needs.n_metrics, 0.f);
   stage(Stage::kRouter, [&] { router_.forward(call, b, state(), p); });
-  bool& checked = plan_checked_[info.phase == SWY_TRAIN ? 0 : 1];
-  if (!checked) check_plan(router_.router(), needs, b, p);
-  checked = true;
   recent.reset();
   return p;
 }
@@ -101,7 +97,7 @@ void RouterAtSite::backward(const Exec& ex, const StepInfo& info, const swy_batc
   d.aux = aux_weights.data();
   swy_tensor of_input[2] = {b.x, b.x};
   of_input[0].data = dx, of_input[1].data = dresidual;
-  stage(Stage::kRouter, [&] { router_.backward(call, b, state(), p, d, of_input[0]); });
+  stage(Stage::kRouter, [&] { router_.backward(call, b, state(), p, d, of_input); });
 }
 
 void RouterAtSite::update(const Exec& ex, const StepInfo& info) {

@@ -69,7 +69,6 @@ class RouterAtSite {
   std::vector<swy_tensor> param_, grad_, buffer_;
   std::vector<int32_t> untold_kept_, untold_dropped_;  // what the router has not been told in update() yet
   int64_t untold_tokens_ = 0;
-  bool plan_checked_[2] = {false, false};  // first plan of training, of evaluation
 };
 
 }  // namespace swy::moe
