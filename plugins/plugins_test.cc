@@ -1,12 +1,13 @@
 // Keeps the files beside each router true: README.md, router.json and golden.json against the plugin that was built.
 //
 // golden.json: {"source", "cases": [{"name", "kind", "source", input ..., expected ...}]}. Cases of kind "router" run
-// here through the real plugin; "given_gates", "given_noise" and "capacity" ask for less than a router and are run by
-// core/moe/golden_test.cc.
+// here through the real plugin, and a case with a "gradient" back again; all other kinds ask for less than a router (a
+// choice, a loss, a capacity, a transport plan) and are run by core/moe/golden_test.cc.
 #include <gtest/gtest.h>
 
 #include <algorithm>
 #include <cstdio>
+#include <cstring>
 #include <filesystem>
 #include <set>
 #include <sstream>
@@ -22,7 +23,7 @@ namespace {
 
 namespace fs = std::filesystem;
 const fs::path kSource = SWITCHYARD_SOURCE_DIR "/plugins";
-constexpr size_t kTrials = 6;  // of every learned router: equal effort in tuning
+constexpr size_t kTrials = 6;  // of every learned router with that many settings: equal effort in tuning
 
 fs::path plugin_file(const std::string& id) { return fs::path(SWITCHYARD_BUILD_DIR) / "plugins" / (id + ".so"); }
 
@@ -64,6 +65,23 @@ std::string table_row(const swy_option& o, const std::string& preset) {
   return row.str();
 }
 
+// How many settings the options offer, counted up to kTrials.
+size_t settings(const swy_router& router) {
+  size_t product = 1;
+  for (uint32_t i = 0; i < router.n_options && product < kTrials; ++i) {
+    const swy_option& o = router.options[i];
+    switch (o.type) {
+      case SWY_OPT_BOOL: product *= 2; break;
+      case SWY_OPT_CHOICE:
+        product *= 1 + static_cast<size_t>(std::count(o.choices, o.choices + std::strlen(o.choices), '|'));
+        break;
+      case SWY_OPT_INT: product *= static_cast<size_t>(o.high - o.low) + 1; break;
+      default: product = kTrials;
+    }
+  }
+  return std::min(product, kTrials);
+}
+
 std::vector<float> flat(const Json& rows) {
   std::vector<float> values;
   for (const Json& row : rows)
@@ -90,18 +108,39 @@ std::vector<float> mixed_back(const testing::Trial& t, int32_t width) {
   return y;
 }
 
+// One backward call on `dplan`, auxiliary losses with their declared weights, adds `gradient`.
+void compare_gradient(testing::Trial& t, const Json& dplan, const Json& gradient, double tolerance) {
+  std::vector<float> daux;
+  for (uint32_t i = 0; i < t.needs.n_aux; ++i) daux.push_back(static_cast<float>(t.needs.aux[i].weight));
+  auto part = [&](const char* name) { return dplan.contains(name) ? flat(dplan[name]) : std::vector<float>{}; };
+  t.backward(dplan.value("pairs", std::vector<float>{}), part("dispatch"), part("combine"), part("mix"), daux);
+  for (const auto& [name, rows] : gradient.items()) {
+    const std::vector<float>& added = name == "x" ? t.dx : name == "residual" ? t.dresidual : t.grad(name);
+    EXPECT_EQ(flat(rows).size(), added.size()) << name;
+    expect_rows(rows, added, tolerance, "gradient of " + name);
+  }
+}
+
 void run_golden(const swy_router& router, const Json& given) {
   Tally tally;
   Exec exec{&tally};
-  const testing::Shape shape{given["width"], given["experts"], given["capacity"], given["groups"]};
+  testing::Shape shape{given["width"], given["experts"], given["capacity"], given["groups"]};
+  if (given.value("site", "ffn") == "block") shape.site_kind = SWY_SITE_BLOCK;
+  if (given.contains("sequence_task")) given["sequence_task"].get_to(shape.tasks);
+  if (given.contains("task_embedding")) shape.d_task = static_cast<int32_t>(given["task_embedding"][0].size());
   testing::Trial t(router, plugin_host(), &exec, shape, parse_options(router, option_texts(given["options"])));
-  t.x = flat(given["x"]);
-  for (const auto& [name, rows] : given["tensors"].items()) {
+  auto fill = [](const Json& rows, std::vector<float>& memory, const std::string& name) {
     const std::vector<float> values = flat(rows);
-    ASSERT_EQ(values.size(), t.tensor(name).size()) << name;
-    t.tensor(name) = values;
-  }
-  t.forward();
+    ASSERT_EQ(values.size(), memory.size()) << name;
+    memory = values;
+  };
+  fill(given["x"], t.x, "x");
+  if (given.contains("residual")) fill(given["residual"], t.residual, "residual");
+  if (given.contains("task_embedding")) fill(given["task_embedding"], t.task_embedding, "task_embedding");
+  ASSERT_EQ(given["tensors"].size(), t.n_tensors());
+  for (const auto& [name, rows] : given["tensors"].items()) fill(rows, t.tensor(name), name);
+  t.set_step(given.value("step", 0));
+  t.forward(given.value("phase", "train") == "score" ? SWY_SCORE : SWY_TRAIN);
   const double tolerance = given["tolerance"];
   for (const auto& [what, expected] : given["expected"].items()) {
     if (what == "aux") {
@@ -119,12 +158,15 @@ void run_golden(const swy_router& router, const Json& given) {
       expect_rows(expected, t.dispatch, tolerance, what);
     } else if (what == "combine") {
       expect_rows(expected, t.combine, tolerance, what);
+    } else if (what == "mix") {
+      expect_rows(expected, t.mix, tolerance, what);
     } else if (what == "output" && shape.groups.size() == 1) {
       expect_rows(expected, mixed_back(t, shape.width), tolerance, what);
     } else {
       ADD_FAILURE() << "cannot compare \"" << what << "\"";
     }
   }
+  if (given.contains("gradient")) compare_gradient(t, given["dplan"], given["gradient"], tolerance);
 }
 
 class RouterFolder : public ::testing::TestWithParam<std::string> {
@@ -161,7 +203,7 @@ TEST_P(RouterFolder, PresetsAndSearchAreAccepted) {
   const Json j = read_json(folder / "router.json");
   EXPECT_EQ(j.at("id"), id);
   EXPECT_EQ(j.at("title"), router.name);
-  const std::set<std::string> families = {"token choice", "expert choice", "soft", "control"};
+  const std::set<std::string> families = {"token choice", "expert choice", "soft", "merge", "depth", "task", "control"};
   const std::string family = j.at("family");
   EXPECT_TRUE(families.count(family)) << family;
   EXPECT_TRUE(j.at("presets").contains("default"));
@@ -172,7 +214,7 @@ TEST_P(RouterFolder, PresetsAndSearchAreAccepted) {
     trials *= values.size();
     for (const Json& v : values) EXPECT_NO_THROW(parse_options(router, {{name, option_text(v)}})) << name << " = " << v;
   }
-  EXPECT_EQ(trials, family == "control" ? 1 : kTrials);
+  EXPECT_EQ(trials, family == "control" ? 1 : settings(router));
   EXPECT_FALSE(j.at("quirks").empty());
   EXPECT_TRUE(family == "control" || fs::exists(folder / "golden.json")) << "a published router needs vectors";
 }
@@ -211,7 +253,8 @@ TEST_P(RouterWithVectors, GivesTheirNumbers) {
   const Json golden = read_json(folder / "golden.json");
   EXPECT_FALSE(golden.at("source").get<std::string>().empty());
   size_t compared = 0;
-  const std::set<std::string> elsewhere = {"given_gates", "given_noise", "capacity"};
+  const std::set<std::string> elsewhere = {"given_gates",      "given_noise",      "capacity",      "sinkhorn",
+                                           "sparse_transport", "capped_transport", "sparse_simplex"};
   for (const Json& given : golden.at("cases")) {
     SCOPED_TRACE(given.at("name").get<std::string>());
     EXPECT_FALSE(given.at("source").get<std::string>().empty());

@@ -8,6 +8,8 @@
 #include "core/base/json.h"
 #include "core/moe/block_fixture.h"
 #include "core/moe/test_routers.h"
+#include "core/ops/sinkhorn.h"
+#include "core/ops/transport.h"
 #include "core/sdk/losses.h"
 #include "core/sdk/testing.h"
 
@@ -112,6 +114,71 @@ TEST(Golden, GCapacity) {
   EXPECT_EQ(compared, 3u);
   EXPECT_EQ(capacity(1, false, 1, 20, 8), 2);  // 2.5
   EXPECT_EQ(capacity(1, false, 1, 28, 8), 4);  // 3.5
+}
+
+// Each plan of `cases` against plan(scores, rows, cols) of its case.
+template <class Plan>
+void expect_plans(const std::vector<Json>& cases, const char* scores, size_t count, Plan plan) {
+  EXPECT_EQ(cases.size(), count);
+  for (const Json& given : cases) {
+    SCOPED_TRACE(given["name"].get<std::string>());
+    const std::vector<float> want = flat(given["plan"]);
+    const auto rows = static_cast<int32_t>(given[scores].size()), cols = static_cast<int32_t>(given[scores][0].size());
+    const std::vector<float> found = plan(given, flat(given[scores]), rows, cols);
+    ASSERT_EQ(found.size(), want.size());
+    for (size_t i = 0; i < want.size(); ++i) EXPECT_NEAR(found[i], want[i], given["tolerance"].get<double>()) << i;
+  }
+}
+
+// D, and the two other transport plans as their own reference computed them: every entry, not only the choice that a
+// router makes of it.
+TEST(Golden, DTransportPlans) {
+  expect_plans(golden("sinkhorn_token_choice", "sinkhorn"), "logits", 2,
+               [](const Json& g, const std::vector<float>& x, int32_t rows, int32_t cols) {
+                 const int32_t segment[] = {0, rows};
+                 std::vector<float> plan(x.size()), u(static_cast<size_t>(rows)), v(static_cast<size_t>(cols));
+                 ops::sinkhorn(exec, 1, segment, rows, cols, g["iterations"], x.data(), plan.data(), u.data(),
+                               v.data());
+                 return plan;
+               });
+  expect_plans(golden("sparsity_constrained_expert_choice", "sparse_transport"), "scores", 1,
+               [](const Json& g, const std::vector<float>& x, int32_t rows, int32_t cols) {
+                 const int32_t segment[] = {0, rows}, k = g["k"];
+                 std::vector<double> work(3 * static_cast<size_t>(rows));  // 6 floats a row, aligned
+                 std::vector<float> plan(x.size());
+                 ops::sparse_transport(exec, 1, segment, &k, rows, cols, g["gamma"], g["iterations"], g["lr"], nullptr,
+                                       x.data(), plan.data(), reinterpret_cast<float*>(work.data()));
+                 return plan;
+               });
+  expect_plans(golden("capped_expert_choice", "capped_transport"), "scores", 1,
+               [](const Json& g, const std::vector<float>& x, int32_t rows, int32_t cols) {
+                 const int32_t segment[] = {0, rows}, k = g["capacity"];
+                 std::vector<float> plan(x.size()), work(x.size() + static_cast<size_t>(rows));
+                 ops::capped_transport(exec, 1, segment, &k, rows, cols, g["cap"], g["entropy"], g["iterations"],
+                                       nullptr, x.data(), plan.data(), work.data());
+                 for (float& p : plan) p = std::exp(p);
+                 return plan;
+               });
+}
+
+// E: the projection to the simplex with at most k non-zeros. It is the plan of one expert before any price has moved:
+// P = m * project(x / (gamma m)), here with gamma = 1 / m.
+TEST(Golden, ESparseSimplex) {
+  const std::vector<Json> cases = golden("sparsity_constrained_expert_choice", "sparse_simplex");
+  EXPECT_EQ(cases.size(), 3u);
+  for (const Json& given : cases) {
+    SCOPED_TRACE(given["name"].get<std::string>());
+    const auto values = given["values"].get<std::vector<float>>(), want = given["projection"].get<std::vector<float>>();
+    const auto m = static_cast<int32_t>(values.size());
+    const int32_t segment[] = {0, m}, k = given["k"];
+    std::vector<double> work(3 * values.size());
+    std::vector<float> plan(values.size());
+    const auto tokens = static_cast<float>(m);
+    ops::sparse_transport(exec, 1, segment, &k, m, 1, 1 / tokens, 0, 0.01f, nullptr, values.data(), plan.data(),
+                          reinterpret_cast<float*>(work.data()));
+    for (size_t i = 0; i < want.size(); ++i)
+      EXPECT_NEAR(plan[i] / tokens, want[i], given["tolerance"].get<double>()) << i;
+  }
 }
 
 // Oracles of the specification's section 6 for Soft MoE: columns of D and rows of C sum to one; phi = 0 mixes evenly;

@@ -239,6 +239,14 @@ inline Tensor straight_through(Tensor hard, Tensor soft) {
       });
   return y;
 }
+// The first rows of a table of constant size, as many as this batch has of `rows`: a learned vector for each task.
+inline Tensor first_rows(Tensor table, Rows rows) {
+  Tensor y = table.graph->tensor(rows, table.cols());
+  table.graph->node(
+      {table}, {y}, {}, [=](Call& c) { c.ok(c.op->axpby(c.exec, c.size(y), 1, c.f(table), 0, c.f(y))); },
+      [=](Call& c) { c.ok(c.op->axpby(c.exec, c.size(y), 1, c.grad(y), 1, c.grad(table))); });
+  return y;
+}
 inline Tensor filled(Graph& g, Rows rows, int64_t cols, float value) {
   Tensor y = g.tensor(rows, cols);
   g.node({}, {y}, {}, [=](Call& c) { c.ok(c.op->fill(c.exec, c.size(y), value, c.f(y))); });

@@ -1,6 +1,7 @@
 // How a router says who goes where: the plan functions. Every route() ends with exactly one of them.
 //
 //   assign              token choice: each row's top-k experts, in priority order
+//   assign_weighted     the same with weights from a matrix of their own
 //   assign_top_tokens   expert choice: each expert's top-C tokens of each group
 //   dense               dispatch and combine matrices over E*P slots
 //   merge               mixing weights over expert parameters
@@ -111,6 +112,16 @@ inline Tensor capped_transport(Tensor score, int32_t cap, float entropy, int32_t
   return plan;
 }
 
+namespace detail {
+// The gradient of the plan's weights flows to the entries of `weight` that they were taken from.
+inline void seed_pairs(Tensor weight, int64_t most) {
+  weight.graph->seed_gradient(weight, [=](Call& c) {
+    c.ok(c.op->scatter_pairs(c.exec, c.cols(weight), c.plan->count, most, c.plan->row, c.plan->expert, c.dplan->weight,
+                             c.grad(weight)));
+  });
+}
+}  // namespace detail
+
 // ASSIGN: all first choices, then all second choices, ...; within a choice in `order` (empty: row order).
 inline void assign(TopK top, Tensor order = {}) {
   Graph& g = *top.index.graph;
@@ -133,6 +144,19 @@ inline void assign(TopK top, Tensor order = {}) {
   });
 }
 
+// ASSIGN like assign: `choice` says who goes where and in which order of choices, `weight`[m, E] at the pair with what
+// weight. For choices made on a score that is not differentiated.
+inline void assign_weighted(TopK choice, Tensor weight, Tensor order = {}) {
+  Graph& g = *choice.index.graph;
+  assign(TopK{choice.index, {}}, order);
+  const int64_t most = g.max_assign;
+  g.node({weight}, {}, {}, [=](Call& c) {
+    swy_plan& p = *c.plan;
+    c.ok(c.op->gather_pairs(c.exec, c.cols(weight), p.count, most, p.row, p.expert, c.f(weight), p.weight));
+  });
+  detail::seed_pairs(weight, most);
+}
+
 // ASSIGN: each expert takes its capacity of tokens with the largest `score`[T, E] from each group; the weight is
 // `weight`[T, E] at the pair (often the same matrix).
 inline void assign_top_tokens(Tensor score, Tensor weight) {
@@ -147,10 +171,7 @@ inline void assign_top_tokens(Tensor score, Tensor weight) {
     if (weight.id != score.id)
       c.ok(c.op->gather_pairs(c.exec, c.cols(weight), p.count, most, p.row, p.expert, c.f(weight), p.weight));
   });
-  g.seed_gradient(weight, [=](Call& c) {
-    c.ok(c.op->scatter_pairs(c.exec, c.cols(weight), c.plan->count, most, c.plan->row, c.plan->expert, c.dplan->weight,
-                             c.grad(weight)));
-  });
+  detail::seed_pairs(weight, most);
 }
 
 // DENSE: slot j of a group reads sum_t dispatch[t, j] x[t], token t gets sum_j combine[t, j] expert(slot j).

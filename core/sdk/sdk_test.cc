@@ -209,7 +209,15 @@ INSTANTIATE_TEST_SUITE_P(
              [](Graph& g) {
                Tensor l = logits(g);
                assign_top_tokens(detach(l), sigmoid(l));
-             }}),
+             }},
+        Case{"assign_weighted",
+             [](Graph& g) {
+               Tensor l = logits(g);
+               TopK top = top_k(detach(l), 2);
+               assign_weighted(top, sigmoid(l), sorted_tokens(column(top.value, 0)));
+             }},
+        Case{"first_rows",  // nine tokens, a table of nine rows and one to spare
+             [](Graph& g) { both(logits(g) * first_rows(g.param("table", 10, g.E, normal(1)), g.T)); }}),
     [](const auto& instance) { return std::string(instance.param.name); });
 
 // MERGE over sequences: the mean token of each sequence decides; the gradient reaches every token of it.
@@ -217,7 +225,7 @@ TEST_F(Sdk, MergeGradients) {
   current_route = [](Graph& g) {
     merge(softmax(matmul(row_mean(g.x), g.param("w", g.D, g.E, normal(1)))), SWY_ROW_SEQUENCE);
   };
-  testing::Trial trial(scripted(), plugin_host(), &exec, {5, 4, 2, {6, 3}, SWY_ROW_SEQUENCE});
+  testing::Trial trial(scripted(), plugin_host(), &exec, {5, 4, 2, {6, 3}});
   expect_gradients(trial);
 }
 

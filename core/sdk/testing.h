@@ -15,8 +15,10 @@ namespace swy::testing {
 
 struct Shape {
   int32_t width, experts, capacity;
-  std::vector<int32_t> groups;       // tokens of each group; a group is one sequence
-  int32_t row_kind = SWY_ROW_TOKEN;  // SEQUENCE: a row is a group
+  std::vector<int32_t> groups;  // tokens of each group; a group is one sequence
+  int32_t site_kind = SWY_SITE_FFN;
+  std::vector<int32_t> tasks = {};  // task of each sequence; empty: the data has none
+  int32_t d_task = 0;               // width of the tasks' embeddings
 };
 
 class Trial {
@@ -39,10 +41,13 @@ class Trial {
     const auto n_groups = static_cast<int32_t>(shape_.groups.size());
     swy_site site{};
     site.struct_size = sizeof site;
-    site.n_sites = 1, site.kind = SWY_SITE_FFN, site.d_model = shape_.width, site.n_experts = shape_.experts;
+    site.n_sites = 1, site.kind = shape_.site_kind, site.d_model = shape_.width, site.n_experts = shape_.experts;
     site.capacity = site.max_capacity = shape_.capacity;
     for (const int32_t n : shape_.groups) site.group_tokens = std::max(site.group_tokens, n);
-    site.max_tokens = tokens, site.max_sequences = site.max_groups = site.max_rows = n_groups;
+    site.max_tokens = tokens, site.max_sequences = site.max_groups = n_groups;
+    if (!shape_.tasks.empty()) site.max_tasks = 1 + *std::max_element(shape_.tasks.begin(), shape_.tasks.end());
+    site.d_task = shape_.d_task;
+    site.max_rows = std::max(n_groups, site.max_tasks);
     site_ = site;
     needs.struct_size = sizeof needs;
     check(router.needs(self_, &site_, &needs, &exec_));
@@ -57,11 +62,12 @@ class Trial {
     for (int32_t g = 0; g < n_groups; ++g)
       for (int32_t t = begin_[g]; t < begin_[g + 1]; ++t) position_.push_back(t - begin_[g]);
     x.assign(static_cast<size_t>(tokens) * shape_.width, 0.f);
-    dx = x;
+    dx = residual = dresidual = x;
+    task_embedding.resize(static_cast<size_t>(site.max_tasks) * shape_.d_task);
     const size_t matrix = static_cast<size_t>(tokens) * shape_.experts * needs.slots;
     row.resize(needs.max_assign), expert.resize(needs.max_assign), weight.resize(needs.max_assign);
     dispatch.resize(matrix), combine.resize(matrix);
-    mix.resize(needs.plan_kind == SWY_MERGE ? static_cast<size_t>(n_groups) * shape_.experts : 0);
+    mix.resize(needs.plan_kind == SWY_MERGE ? static_cast<size_t>(batch().n_rows) * shape_.experts : 0);
     aux.resize(needs.n_aux), metric.resize(needs.n_metrics);
     scratch_.resize(std::max(needs.scratch_forward, needs.scratch_backward) / 4 + 64);
     saved_.resize(needs.saved / 4 + 64);
@@ -84,7 +90,7 @@ class Trial {
     swy_plan p = plan();
     check(router_.forward(self_, &exec_, &b, &state_, &p));
   }
-  // dplan in plain vectors (empty = zeros); adds into dx and the tensors' gradients.
+  // dplan in plain vectors (empty = zeros); adds into dx, dresidual and the tensors' gradients.
   void backward(std::vector<float> dweight, std::vector<float> ddispatch, std::vector<float> dcombine,
                 std::vector<float> dmix, std::vector<float> daux) {
     poison(scratch_);
@@ -97,8 +103,9 @@ class Trial {
     d.struct_size = sizeof d;
     d.weight = dweight.data(), d.dispatch = ddispatch.data(), d.combine = dcombine.data(), d.mix = dmix.data();
     d.aux = daux.data();
-    const swy_tensor g{dx.data(), {tokens, shape_.width, 1, 1}, 2, SWY_F32};
-    check(router_.backward(self_, &exec_, &b, &state_, &p, &d, &g));
+    const bool residual_too = needs.inputs & SWY_IN_RESIDUAL;
+    const swy_tensor g[2] = {tensor_of(dx), residual_too ? tensor_of(dresidual) : swy_tensor{}};
+    check(router_.backward(self_, &exec_, &b, &state_, &p, &d, g));
   }
   swy_cost cost() {
     swy_cost c{};
@@ -107,11 +114,13 @@ class Trial {
     return c;
   }
   void set_seed(uint64_t seed) { exec_.seed = seed; }
+  void set_step(int64_t step) { exec_.step = step; }
 
   swy_needs needs{};
   int32_t tokens = 0, count = 0;
-  std::vector<float> x, dx;          // [T, D]
-  std::vector<int32_t> row, expert;  // ASSIGN [count]
+  std::vector<float> x, dx, residual, dresidual;  // [T, D]
+  std::vector<float> task_embedding;              // [tasks, d_task]
+  std::vector<int32_t> row, expert;               // ASSIGN [count]
   std::vector<float> weight, dispatch, combine, mix, aux, metric;
 
  private:
@@ -124,17 +133,27 @@ class Trial {
       if (name == needs.tensors[i].name) return i;
     throw std::runtime_error("no tensor '" + name + "'");
   }
+  swy_tensor tensor_of(std::vector<float>& m) { return {m.data(), {tokens, shape_.width, 1, 1}, 2, SWY_F32}; }
   swy_batch batch() {
     swy_batch b{};
     b.struct_size = sizeof b;
     b.n_sequences = b.n_groups = static_cast<int32_t>(shape_.groups.size());
     b.n_experts = shape_.experts;
-    b.x = {x.data(), {tokens, shape_.width, 1, 1}, 2, SWY_F32};
+    b.x = tensor_of(x);
+    if (needs.inputs & SWY_IN_RESIDUAL) b.residual = tensor_of(residual);
+    if (needs.inputs & SWY_IN_TASK_EMBEDDING)
+      b.task_embedding = {task_embedding.data(), {site_.max_tasks, shape_.d_task, 1, 1}, 2, SWY_F32};
     b.position = position_.data();
     b.sequence_begin = b.group_begin = begin_.data();
     b.group_capacity = capacity_.data();
-    b.n_rows = shape_.row_kind == SWY_ROW_TOKEN ? tokens : b.n_sequences;
-    b.row_begin = shape_.row_kind == SWY_ROW_TOKEN ? nullptr : begin_.data();
+    b.n_tasks = site_.max_tasks;
+    b.sequence_task = shape_.tasks.empty() ? nullptr : shape_.tasks.data();
+    switch (needs.row_kind) {
+      case SWY_ROW_TOKEN: b.n_rows = tokens; break;
+      case SWY_ROW_TASK: b.n_rows = b.n_tasks; break;
+      case SWY_ROW_SEQUENCE: b.n_rows = b.n_sequences, b.row_begin = begin_.data(); break;
+      default: throw std::runtime_error("a Trial has rows of tokens, sequences and tasks only");
+    }
     return b;
   }
   void bind() {

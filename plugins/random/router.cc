@@ -10,4 +10,4 @@ struct Random : swy::Router {
     assign(swy::TopK{top.index, {}});
   }
 };
-SWY_ROUTER(Random, "random", "Random assignment (control)", "1.0.0", "control", 0)
+SWY_ROUTER(Random, "random", "Random assignment (control)", "1.0.0", "control", SWY_CAP_BATCH_COUPLED | SWY_CAP_CAUSAL)

@@ -17,4 +17,4 @@ struct SoftMoe : swy::Router {
   }
 };
 SWY_ROUTER(SoftMoe, "soft_moe", "Soft MoE", "1.0.0", "Puigcerver et al. 2024, From Sparse to Soft Mixtures of Experts",
-           SWY_CAP_BATCH_COUPLED)
+           0)

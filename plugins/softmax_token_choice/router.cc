@@ -14,18 +14,12 @@ struct SoftmaxTokenChoice : swy::Router {
   swy::Option<float> gshard{this, "gshard_weight", 0, {0, 100}, "weight of the first-choice balance loss"};
 
   void route(swy::Graph& g) override {
-    const float std = noise / static_cast<float>(g.E);
-    const bool noisy = g.training && std > 0;
-    auto logits = matmul(g.x, g.param("gate", g.D, g.E, swy::lecun_normal(g.D)));
-    auto noised = noisy ? logits + random(g, g.T, g.E, SWY_RANDOM_NORMAL, 0, std) : logits;
-    auto gate = softmax(noised);
+    auto logits = add_noise(matmul(g.x, g.param("gate", g.D, g.E, swy::lecun_normal(g.D))), noise);
+    auto gate = softmax(logits.noisy);
     auto top = top_k(gate, k);
-    if (g.training) {
-      if (importance > 0)
-        g.aux("importance", importance_loss(noisy ? softmax(logits) : gate), importance, "CV^2 of the summed gates");
-      if (load > 0 && noisy) g.aux("load", load_loss(logits, noised, k, std), load, "CV^2 of the expected loads");
-      if (gshard > 0) g.aux("gshard", first_choice_loss(gate), gshard, "first-choice share times mean gate");
-    }
+    balance_losses(logits, gate, k, importance, load);
+    if (g.training && gshard > 0)
+      g.aux("gshard", first_choice_loss(gate), gshard, "first-choice share times mean gate");
     auto best = column(top.value, 0);
     g.metric("best_gate", mean_rows(best), "1", "mean gate of the first choice");
     assign(top, order == "priority" ? sorted_tokens(best) : swy::Tensor{});

@@ -11,4 +11,4 @@ struct Uniform : swy::Router {
   }
 };
 SWY_ROUTER(Uniform, "uniform", "Uniform mixing (control)", "1.0.0",
-           "Puigcerver et al. 2024, appendix A, ablation Uniform", SWY_CAP_BATCH_COUPLED)
+           "Puigcerver et al. 2024, appendix A, ablation Uniform", 0)
