@@ -19,8 +19,8 @@ Evaluator::Evaluator(model::Vit& vit, const data::ImageDataset& set, int64_t bat
 Evaluation Evaluator::run(bool planted, int64_t most) {
   Evaluation result;
   const Exec exec{&result.tally};
-  const std::vector<moe::RoutedFfn*>& sites = vit_.sites();
-  for (moe::RoutedFfn* site : sites) site->load().reset();
+  const std::vector<moe::Site*>& sites = vit_.sites();
+  for (moe::Site* site : sites) site->load().reset();
   // Planted clusters are per patch: they are tokens only when the model cuts the image the same way.
   const bool informed =
       planted && !sites.empty() && set_.planted_clusters > 0 && set_.planted_patch == vit_.config().patch;
@@ -39,14 +39,14 @@ Evaluation Evaluator::run(bool planted, int64_t most) {
     for (int64_t i = 0; i < n; ++i) result.loss += static_cast<double>(loss_[static_cast<size_t>(i)]);
     result.images += n;
     if (informed) {
-      const moe::RoutedFfn::Kept kept = sites[0]->kept();
+      const moe::Site::Kept kept = sites[0]->kept();
       for (int64_t i = 0; i < kept.count; ++i)
         result.information->add(planted_[static_cast<size_t>(kept.token[i])], kept.expert[i]);
     }
   }
   result.loss /= static_cast<double>(result.images);
   result.accuracy = static_cast<double>(right) / static_cast<double>(result.images);
-  for (moe::RoutedFfn* site : sites) {
+  for (moe::Site* site : sites) {
     result.load.push_back(site->load());
     site->load().reset();
   }

@@ -190,6 +190,37 @@ TEST_F(Run, BadInput) {
   expect_refused({"list", "router"}, 2, "router");
 }
 
+// Proves that routed blocks run through the whole program: a quarter of the tokens through the block costs less than
+// the block on all of them, the record says which site it was and how many tokens ran, and a dry run counts the same.
+TEST_F(Run, BlockSites) {
+  const auto block = [](const char* label, double factor) {
+    return Json{
+        {"id", "random"},
+        {"label", label},
+        {"model", {{"site", "block"}, {"experts", 1}, {"capacity", {{"factor", factor}, {"eval_factor", factor}}}}}};
+  };
+  const std::string path = suite({{"routers", {block("quarter", 0.25), block("all", 1)}}});
+  const Said said = run(path, out);
+  ASSERT_EQ(said.code, 0) << said.err;
+  const auto all = records(out);
+  const Json &quarter = all.at("quarter/1"), &whole = all.at("all/1");
+  for (const Json& r : {quarter, whole}) {
+    EXPECT_EQ(r["status"]["state"], "ok");
+    ASSERT_EQ(r["sites"].size(), 1u);
+    EXPECT_EQ(r["sites"][0]["name"], "block1");
+    EXPECT_EQ(r["sites"][0]["experts"], 1);
+  }
+  EXPECT_EQ(quarter["sites"][0]["realised"]["experts_per_token"], 0.25);
+  EXPECT_EQ(report::metric(quarter, "unrouted_share"), 0.75);
+  EXPECT_EQ(report::metric(whole, "unrouted_share"), 0);
+  EXPECT_LT(report::metric(quarter, "train_flops_per_image"), 0.75 * report::metric(whole, "train_flops_per_image"));
+  const Json dry = Json::parse(run(path, directory / "dry", {"--dry-run", "--json"}).out);
+  EXPECT_NEAR(dry["rows"][0]["flops_per_image"].get<double>(), report::metric(quarter, "train_flops_per_image"), 1);
+  const Said refused = run(suite({{"model", {{"site", "block"}}}}), directory / "refused");
+  EXPECT_EQ(refused.code, 2);
+  expect_in("experts = 8 with routed blocks", refused.err);
+}
+
 // Proves that a dry run says what each router costs and writes nothing.
 TEST_F(Run, DryRun) {
   const Said said = run(suite(), out, {"--dry-run", "--json"});

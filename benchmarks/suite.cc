@@ -187,6 +187,7 @@ model::VitConfig vit_config(const RouterEntry& router, const data::ImageDataset&
   take(m, "depth", c.depth);
   take(m, "heads", c.heads);
   take(m, "hidden", c.hidden);
+  c.site = m.value("site", "ffn") == "block" ? SWY_SITE_BLOCK : SWY_SITE_FFN;
   take(m, "experts", c.experts);
   c.expert_hidden = c.hidden;
   take(m, "expert_hidden", c.expert_hidden);

@@ -52,6 +52,7 @@ TEST(Suite, RefusesBadInput) {
   expect_in("/routers/0/model/depth: \"two\" is not allowed; allowed: integer", error_of([](Json& j) {
               j["routers"][0]["model"] = {{"depth", "two"}};
             }));
+  expect_in("/model/site: \"attention\" is not allowed", error_of([](Json& j) { j["model"]["site"] = "attention"; }));
   expect_in("the router label 'random' stands there twice", error_of([](Json& j) {
               j["routers"][0] = {{"id", "random"}};
             }));
@@ -90,7 +91,8 @@ data::ImageDataset shape(int side) {
 TEST(Suite, ModelOfARouter) {
   Json j = smoke();
   j["routers"] = {{{"id", "none"}},
-                  {{"id", "random"}, {"model", {{"expert_hidden", 7}, {"capacity", {{"factor", 2.0}}}}}}};
+                  {{"id", "random"}, {"model", {{"expert_hidden", 7}, {"capacity", {{"factor", 2.0}}}}}},
+                  {{"id", "hash"}, {"model", {{"site", "block"}, {"experts", 1}}}}};
   const Suite suite = parse_suite(j, "suite");
   const model::VitConfig dense = vit_config(suite.routers[0], shape(16)),
                          routed = vit_config(suite.routers[1], shape(16));
@@ -100,6 +102,8 @@ TEST(Suite, ModelOfARouter) {
   EXPECT_EQ(routed.train_capacity.factor, 2.0);
   EXPECT_EQ(routed.eval_capacity.factor, 1.0);  // the suite's eval_factor stays
   EXPECT_EQ(routed.width, dense.width);
+  EXPECT_EQ(routed.site, SWY_SITE_FFN);
+  EXPECT_EQ(vit_config(suite.routers[2], shape(16)).site, SWY_SITE_BLOCK);
 }
 
 // Proves that a model that does not fit the images, a capacity of no slot, and a budget below one step are refused.

@@ -12,6 +12,7 @@
 #include "core/base/suggest.h"
 #include "core/model/optimizer.h"
 #include "core/model/vit.h"
+#include "core/moe/routed_ffn.h"
 #include "core/ops/loss.h"
 #include "core/plugin/loader.h"
 

@@ -22,7 +22,7 @@ Trainer::Trainer(const Suite& suite, const data::ImageDataset& set, const model:
       dlogits_(static_cast<size_t>(suite.batch * set.classes)),
       row_loss_(static_cast<size_t>(suite.batch)),
       labels_(static_cast<size_t>(suite.batch)) {
-  for (moe::RoutedFfn* site : vit_.sites()) {
+  for (moe::Site* site : vit_.sites()) {
     window_.load.emplace_back(site->spec().experts);
     window_.aux.emplace_back(site->aux_names().size());
     window_.metrics.emplace_back(site->metric_names().size());
@@ -67,7 +67,7 @@ void Trainer::sum_router_values() {
   ++window_.steps;
   window_.loss += loss_;
   for (size_t s = 0; s < vit_.sites().size(); ++s) {
-    const moe::RoutedFfn& site = *vit_.sites()[s];
+    const moe::Site& site = *vit_.sites()[s];
     for (size_t i = 0; i < window_.aux[s].size(); ++i) window_.aux[s][i] += static_cast<double>(site.aux_values()[i]);
     for (size_t i = 0; i < window_.metrics[s].size(); ++i)
       window_.metrics[s][i] += static_cast<double>(site.metric_values()[i]);

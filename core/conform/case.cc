@@ -4,6 +4,15 @@ namespace swy::conform {
 
 std::vector<Case> file_cases();
 std::vector<Case> init_cases();
+std::vector<Case> step_cases();
+std::vector<Case> golden_cases();
+std::vector<Case> grad_cases();
+std::vector<Case> repeat_cases();
+std::vector<Case> reach_cases();
+std::vector<Case> abi_cases();
+std::vector<Case> fuzz_cases();
+std::vector<Case> cost_cases();
+std::vector<Case> device_cases();
 
 const char* status_name(Status status) {
   constexpr const char* kNames[] = {"pass", "fail", "crash", "timeout", "skip", "warn"};
@@ -21,7 +30,8 @@ const std::vector<std::string>& all_modes() {
 
 std::vector<Case> all_cases() {
   std::vector<Case> files;
-  for (auto* cases : {init_cases, file_cases}) {
+  for (auto* cases : {init_cases, step_cases, golden_cases, grad_cases, repeat_cases, reach_cases, abi_cases,
+                      fuzz_cases, cost_cases, device_cases, file_cases}) {
     for (Case& c : cases()) files.push_back(std::move(c));
   }
   std::vector<Case> ordered;

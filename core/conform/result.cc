@@ -5,7 +5,7 @@
 namespace swy::conform {
 
 std::string rule_in(const std::string& message) {
-  const std::string mark = "(rule R";
+  const std::string mark = "rule R";
   const size_t at = message.find(mark);
   if (at == std::string::npos) return "";
   std::string rule = "R";

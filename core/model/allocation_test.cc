@@ -10,6 +10,7 @@
 #include <string>
 
 #include "core/model/tiny_training.h"
+#include "core/moe/test_routers.h"
 #include "core/plugin/libc_calls.h"
 #include "core/plugin/loader.h"
 
@@ -39,13 +40,18 @@ TEST(Allocation, CounterWorks) {
 }
 
 // After three warm-up steps a whole training step (forward, loss, backward, AdamW with clipping and averaging, router
-// update) allocates nothing, dense and with one router of each plan shape.
+// update) allocates nothing, dense, with one router of each plan shape, and with a routed block.
 TEST(Allocation, NoneInASteadyStep) {
   if (!libc_calls_are_seen()) GTEST_SKIP() << "a sanitizer or another C library brings its own malloc";
-  for (const char* name : {"", "softmax_token_choice", "softmax_expert_choice", "soft_moe"}) {
+  for (const char* name : {"", "softmax_token_choice", "softmax_expert_choice", "soft_moe", "a block site"}) {
     VitConfig config = tiny_vit();
     std::unique_ptr<Instance> router;
-    if (*name) {
+    if (std::string(name) == "a block site") {
+      config.routed_layers = {1}, config.site = SWY_SITE_BLOCK, config.experts = 1;
+      config.train_capacity.factor = 0.5;
+      const swy_router& found = moe::testing::local_router<moe::testing::ReadsResidual>("reads_residual");
+      router = std::make_unique<Instance>(found, OptionText{}, 1);
+    } else if (*name) {
       config.routed_layers = {1};
       const FoundRouter found = find_router(std::string(SWITCHYARD_BUILD_DIR) + "/plugins/" + name + ".so");
       router = std::make_unique<Instance>(*found.router, OptionText{}, 1);

@@ -6,31 +6,25 @@
 
 #include "core/base/error.h"
 #include "core/base/parallel.h"
+#include "core/model/routed_block.h"
 #include "core/model/tokens.h"
+#include "core/moe/routed_ffn.h"
 #include "core/ops/attention.h"
 #include "core/ops/ffn.h"
 #include "core/ops/gemm.h"
-#include "core/ops/rows.h"
 
 namespace swy::model {
 namespace {
 
-constexpr float kEps = 1e-6f;          // of every layer norm, as in Flax
 constexpr int32_t kChunkTokens = 512;  // a chunk's widest activation stays in a 1-2 MiB cache
 
-struct Norm {
-  int gain, bias;
-};
-struct Linear {
-  int w, b, in, out;
-};
 struct Block {
-  Norm ln1, ln2;
-  Linear qkv, proj, fc1, fc2;  // fc1, fc2: dense blocks
+  BlockLayers layers;          // fc1, fc2: dense blocks
   int mid, qkv_out, att, lse;  // arena handles: stream after attention, q|k|v, attention output, log-sum-exp
   int pre = -1;                // dense: x w1, before bias and GELU
-  int norm2 = -1, mean2 = -1, rstd2 = -1;  // routed: the site's input and its statistics
-  std::unique_ptr<moe::RoutedFfn> routed;
+  int norm2 = -1, mean2 = -1, rstd2 = -1;  // routed FFN: the site's input and its statistics
+  std::unique_ptr<moe::RoutedFfn> ffn;
+  std::unique_ptr<RoutedBlock> whole;  // then nothing else is set
 };
 
 void positive(const char* name, int64_t value) {
@@ -53,6 +47,11 @@ void VitConfig::validate() const {
       usage_error("model: routed layers must ascend without repeats; ", layer, " follows ", routed_layers[i - 1]);
   }
   if (routed_layers.empty()) return;
+  if (site != SWY_SITE_FFN && site != SWY_SITE_BLOCK)
+    usage_error("model: site = ", site, "; FFNs (0) or blocks (2) are routed");
+  if (site == SWY_SITE_BLOCK && experts != 1)
+    usage_error("model: experts = ", experts,
+                " with routed blocks; the block itself is the one expert: set experts = 1");
   positive("experts", experts), positive("expert_hidden", expert_hidden), positive("group_sequences", group_sequences);
   train_capacity.of(int64_t{tokens()} * group_sequences, experts);
   eval_capacity.of(int64_t{tokens()} * group_sequences, experts);
@@ -64,7 +63,8 @@ struct Vit::Impl {
   Params params;
   Arena arena;
   std::vector<Block> blocks;
-  std::vector<moe::RoutedFfn*> sites;
+  std::vector<moe::Site*> sites;
+  Layers layers;
   Linear patch, head;
   Norm last;
   int position;
@@ -73,7 +73,8 @@ struct Vit::Impl {
   int c_norm, c_mean, c_rstd, c_wide, c_dwide, c_datt, c_attention;  // chunk workspaces
   const float* images = nullptr;
 
-  Impl(VitConfig c, Instance* router, int32_t max, uint64_t seed) : config(std::move(c)), max_batch(max) {
+  Impl(VitConfig c, Instance* router, int32_t max, uint64_t seed)
+      : config(std::move(c)), max_batch(max), layers(params, config.width) {
     config.validate();
     positive("max_batch", max_batch);
     if (!config.routed_layers.empty() && !router)
@@ -90,30 +91,15 @@ struct Vit::Impl {
   }
 
   // ---- declaration ----
-  Norm norm(const std::string& name) {
-    Norm n;
-    n.gain = params.add(
-        {.name = name + ".g", .shape = {config.width}, .init = Init::kConst, .init_scale = 1, .decay = false});
-    n.bias = params.add({.name = name + ".b", .shape = {config.width}, .decay = false});
-    return n;
-  }
-  Linear linear(const std::string& w, const std::string& b, int32_t in, int32_t out, bool zero = false) {
-    Linear l{0, 0, in, out};
-    const float std = 1.0f / std::sqrt(static_cast<float>(in));
-    l.w =
-        params.add({.name = w, .shape = {in, out}, .init = zero ? Init::kZero : Init::kTruncNormal, .init_scale = std});
-    l.b = params.add({.name = b, .shape = {out}, .decay = false});
-    return l;
-  }
   int floats(const std::string& name, int64_t count) { return arena.reserve(name, count * int64_t{sizeof(float)}); }
 
   void declare_ends() {
     const int32_t d = config.width;
-    patch = linear("patch.w", "patch.b", config.patch_pixels(), d);
+    patch = layers.linear("patch.w", "patch.b", config.patch_pixels(), d);
     position = params.add(
         {.name = "position", .shape = {tokens, d}, .init = Init::kNormal, .init_scale = 0.02f, .decay = false});
-    last = norm("ln");
-    head = linear("head.w", "head.b", d, config.classes, config.zero_head);
+    last = layers.norm("ln");
+    head = layers.linear("head.w", "head.b", d, config.classes, config.zero_head);
     for (int32_t l = 0; l <= config.depth; ++l) stream.push_back(floats("stream" + std::to_string(l), rows() * d));
     pooled = floats("pooled", int64_t{max_batch} * d);
     dpooled = floats("dpooled", int64_t{max_batch} * d);
@@ -125,41 +111,50 @@ struct Vit::Impl {
     const std::string name = "block" + std::to_string(l);
     const int32_t d = config.width;
     Block& b = blocks[l];
-    b.ln1 = norm(name + ".ln1");
-    b.qkv = linear(name + ".attn.qkv.w", name + ".attn.qkv.b", d, 3 * d);
-    b.proj = linear(name + ".attn.proj.w", name + ".attn.proj.b", d, d);
-    b.ln2 = norm(name + ".ln2");
+    const auto& routed = config.routed_layers;
+    const auto at = std::find(routed.begin(), routed.end(), l);
+    const bool is_routed = at != routed.end();
+    const auto site = static_cast<int32_t>(at - routed.begin());
+    if (is_routed && config.site == SWY_SITE_BLOCK) {
+      b.whole =
+          std::make_unique<RoutedBlock>(site_spec(name, site, l, config.hidden), config.heads, *router, params, arena);
+      sites.push_back(b.whole.get());
+      return;
+    }
+    b.layers = is_routed ? layers.attention(name) : layers.block(name, config.hidden);
     b.mid = floats(name + ".mid", rows() * d);
     b.qkv_out = floats(name + ".qkv", rows() * 3 * d);
     b.att = floats(name + ".attention", rows() * d);
     b.lse = floats(name + ".lse", rows() * config.heads);
-    const auto& routed = config.routed_layers;
-    const auto at = std::find(routed.begin(), routed.end(), l);
-    if (at == routed.end()) {
-      b.fc1 = linear(name + ".mlp.w1", name + ".mlp.b1", d, config.hidden);
-      b.fc2 = linear(name + ".mlp.w2", name + ".mlp.b2", config.hidden, d);
+    if (!is_routed) {
       b.pre = floats(name + ".pre", rows() * config.hidden);
       return;
     }
     b.norm2 = floats(name + ".ln2", rows() * d);
     b.mean2 = floats(name + ".mean2", rows());
     b.rstd2 = floats(name + ".rstd2", rows());
-    moe::SiteSpec site;
-    site.name = name + ".moe";
-    site.site = static_cast<int32_t>(at - routed.begin());
-    site.n_sites = static_cast<int32_t>(routed.size());
-    site.layer = l;
-    site.width = d;
-    site.experts = config.experts;
-    site.hidden = config.expert_hidden;
-    site.sequence_tokens = tokens;
-    site.max_sequences = max_batch;
-    site.group_sequences = config.group_sequences;
-    site.train_capacity = config.train_capacity;
-    site.eval_capacity = config.eval_capacity;
-    site.identical_experts = config.identical_experts;
-    b.routed = std::make_unique<moe::RoutedFfn>(site, *router, params, arena);
-    sites.push_back(b.routed.get());
+    b.ffn = std::make_unique<moe::RoutedFfn>(site_spec(name + ".moe", site, l, config.expert_hidden), *router, params,
+                                             arena);
+    sites.push_back(b.ffn.get());
+  }
+
+  moe::SiteSpec site_spec(const std::string& name, int32_t site, int32_t layer, int32_t hidden) const {
+    moe::SiteSpec s;
+    s.name = name;
+    s.kind = config.site;
+    s.site = site;
+    s.n_sites = static_cast<int32_t>(config.routed_layers.size());
+    s.layer = layer;
+    s.width = config.width;
+    s.experts = config.experts;
+    s.hidden = hidden;
+    s.sequence_tokens = tokens;
+    s.max_sequences = max_batch;
+    s.group_sequences = config.group_sequences;
+    s.train_capacity = config.train_capacity;
+    s.eval_capacity = config.eval_capacity;
+    s.identical_experts = config.identical_experts;
+    return s;
   }
 
   void declare_workspaces() {
@@ -172,36 +167,19 @@ struct Vit::Impl {
     c_dwide = floats("chunk.dwide", n * wide);
     c_datt = floats("chunk.dattention", n * d);
     c_attention = arena.reserve("chunk.attention", ops::attention_workspace_bytes(attention_shape(1), threads));
-    if (!sites.empty()) dnorm = floats("dnorm", rows() * d);
+    if (!sites.empty() && config.site == SWY_SITE_FFN) dnorm = floats("dnorm", rows() * d);
   }
 
   // ---- access ----
   int64_t rows() const { return int64_t{max_batch} * tokens; }
   float* buffer(int handle) const { return arena.as<float>(handle); }
-  float* value(int handle) { return params[handle].value; }
-  float* grad(int handle) { return params[handle].grad; }
+  float* value(int handle) const { return layers.value(handle); }
+  float* grad(int handle) const { return layers.grad(handle); }
   ops::AttentionShape attention_shape(int32_t sequences) const {
     return {sequences, tokens, config.heads, config.width / config.heads, false};
   }
 
   // ---- steps ----
-  // y = op(x) w (+ y), without the bias, which is fused with its neighbours.
-  void project(const Exec& ex, const Linear& l, int64_t n, const float* x, float beta, float* y) {
-    ops::gemm(ex, false, false, n, l.out, l.in, 1, x, value(l.w), beta, y);
-  }
-  // dw += x^T dy, then dx = dy w^T; dx may be x.
-  void project_backward(const Exec& ex, const Linear& l, int64_t n, const float* x, const float* dy, float* dx) {
-    ops::gemm(ex, true, false, l.in, l.out, n, 1, x, dy, 1, grad(l.w));
-    if (dx) ops::gemm(ex, false, true, n, l.in, l.out, 1, dy, value(l.w), 0, dx);
-  }
-  void normalise(const Exec& ex, const Norm& norm, int64_t n, const float* x, float* y, float* mean, float* rstd) {
-    ops::layer_norm(ex, n, config.width, kEps, x, value(norm.gain), value(norm.bias), y, mean, rstd);
-  }
-  void normalise_backward(const Exec& ex, const Norm& norm, int64_t n, const float* x, const float* mean,
-                          const float* rstd, const float* dy, float* dx_add) {
-    ops::layer_norm_backward(ex, n, config.width, x, value(norm.gain), mean, rstd, dy, dx_add, grad(norm.gain),
-                             grad(norm.bias));
-  }
   // body(first sequence, first token, tokens) for each chunk of the batch.
   template <class Body>
   void for_each_chunk(Body&& body) {
@@ -219,16 +197,20 @@ struct Vit::Impl {
     for_each_chunk([&](int32_t first, int64_t, int64_t t) { embed(ex, first, t); });
     for (int32_t l = 0; l < config.depth; ++l) {
       Block& b = blocks[l];
+      if (b.whole) {
+        b.whole->forward(ex, info, batch, buffer(stream[l]), buffer(stream[l + 1]));
+        continue;
+      }
       for_each_chunk([&](int32_t first, int64_t row, int64_t t) { block_forward(ex, l, first, row, t); });
-      if (b.routed) b.routed->forward(ex, info, batch, buffer(b.norm2), buffer(b.mid), buffer(stream[l + 1]));
+      if (b.ffn) b.ffn->forward(ex, info, batch, buffer(b.norm2), buffer(b.mid), buffer(stream[l + 1]));
     }
     const int64_t d = config.width;
     for_each_chunk([&](int32_t first, int64_t row, int64_t t) {
-      normalise(ex, last, t, buffer(stream.back()) + row * d, buffer(c_norm), buffer(c_mean), buffer(c_rstd));
+      layers.normalise(ex, last, t, buffer(stream.back()) + row * d, buffer(c_norm), buffer(c_mean), buffer(c_rstd));
       mean_tokens(ex, static_cast<int32_t>(t / tokens), tokens, config.width, buffer(c_norm),
                   buffer(pooled) + first * d);
     });
-    project(ex, head, batch, buffer(pooled), 0, buffer(logits));
+    layers.project(ex, head, batch, buffer(pooled), 0, buffer(logits));
     ops::add_bias(ex, batch, config.classes, buffer(logits), value(head.b), buffer(logits));
   }
 
@@ -242,7 +224,7 @@ struct Vit::Impl {
     float* x = buffer(stream[0]) + int64_t{first} * tokens * config.width;
     cut_patches(ex, first, t);
     start_tokens(ex, static_cast<int32_t>(t / tokens), tokens, config.width, value(position), value(patch.b), x);
-    project(ex, patch, t, buffer(c_wide), 1, x);
+    layers.project(ex, patch, t, buffer(c_wide), 1, x);
   }
 
   void block_forward(const Exec& ex, int32_t l, int32_t first, int64_t row, int64_t t) {
@@ -251,24 +233,25 @@ struct Vit::Impl {
     const float* x = buffer(stream[l]) + row * d;
     float *mid = buffer(b.mid) + row * d, *out = buffer(stream[l + 1]) + row * d;
     float *qkv = buffer(b.qkv_out) + row * 3 * d, *att = buffer(b.att) + row * d, *mean = buffer(c_mean);
-    normalise(ex, b.ln1, t, x, buffer(c_norm), mean, buffer(c_rstd));
-    project(ex, b.qkv, t, buffer(c_norm), 0, qkv);
-    ops::add_bias(ex, t, 3 * d, qkv, value(b.qkv.b), qkv);
+    layers.normalise(ex, b.layers.ln1, t, x, buffer(c_norm), mean, buffer(c_rstd));
+    layers.project(ex, b.layers.qkv, t, buffer(c_norm), 0, qkv);
+    ops::add_bias(ex, t, 3 * d, qkv, value(b.layers.qkv.b), qkv);
     ops::attention(ex, attention_shape(static_cast<int32_t>(t / tokens)), qkv, att,
                    buffer(b.lse) + int64_t{first} * config.heads * tokens, buffer(c_attention));
-    ops::add_bias(ex, t, d, x, value(b.proj.b), mid);
-    project(ex, b.proj, t, att, 1, mid);
-    if (b.routed) {
-      normalise(ex, b.ln2, t, mid, buffer(b.norm2) + row * d, buffer(b.mean2) + row, buffer(b.rstd2) + row);
+    ops::add_bias(ex, t, d, x, value(b.layers.proj.b), mid);
+    layers.project(ex, b.layers.proj, t, att, 1, mid);
+    if (b.ffn) {
+      layers.normalise(ex, b.layers.ln2, t, mid, buffer(b.norm2) + row * d, buffer(b.mean2) + row,
+                       buffer(b.rstd2) + row);
       if (!ex.dry) std::memcpy(out, mid, t * d * sizeof(float));
       return;
     }
     float* pre = buffer(b.pre) + row * h;
-    normalise(ex, b.ln2, t, mid, buffer(c_norm), mean, buffer(c_rstd));
-    project(ex, b.fc1, t, buffer(c_norm), 0, pre);
-    ops::bias_gelu(ex, t, h, pre, value(b.fc1.b), buffer(c_wide));
-    ops::add_bias(ex, t, d, mid, value(b.fc2.b), out);
-    project(ex, b.fc2, t, buffer(c_wide), 1, out);
+    layers.normalise(ex, b.layers.ln2, t, mid, buffer(c_norm), mean, buffer(c_rstd));
+    layers.project(ex, b.layers.fc1, t, buffer(c_norm), 0, pre);
+    ops::bias_gelu(ex, t, h, pre, value(b.layers.fc1.b), buffer(c_wide));
+    ops::add_bias(ex, t, d, mid, value(b.layers.fc2.b), out);
+    layers.project(ex, b.layers.fc2, t, buffer(c_wide), 1, out);
   }
 
   void backward(const Exec& ex, const moe::StepInfo& info, const float* dlogits) {
@@ -277,31 +260,36 @@ struct Vit::Impl {
     const int64_t d = config.width;
     float* dx = buffer(dstream);
     ops::bias_backward(ex, batch, config.classes, dlogits, grad(head.b));
-    project_backward(ex, head, batch, buffer(pooled), dlogits, buffer(dpooled));
+    layers.project_backward(ex, head, batch, buffer(pooled), dlogits, buffer(dpooled));
     for_each_chunk([&](int32_t first, int64_t row, int64_t t) {
       if (!ex.dry) std::memset(dx + row * d, 0, t * d * sizeof(float));
       mean_tokens_backward(ex, static_cast<int32_t>(t / tokens), tokens, config.width, buffer(dpooled) + first * d,
                            buffer(c_datt));
       const float* x = buffer(stream.back()) + row * d;
-      normalise(ex, last, t, x, buffer(c_norm), buffer(c_mean), buffer(c_rstd));
-      normalise_backward(ex, last, t, x, buffer(c_mean), buffer(c_rstd), buffer(c_datt), dx + row * d);
+      layers.normalise(ex, last, t, x, buffer(c_norm), buffer(c_mean), buffer(c_rstd));
+      layers.normalise_backward(ex, last, t, x, buffer(c_mean), buffer(c_rstd), buffer(c_datt), dx + row * d);
     });
     for (int32_t l = config.depth - 1; l >= 0; --l) {
       Block& b = blocks[l];
-      if (b.routed) {
+      if (b.whole) {
+        b.whole->backward(ex, info, batch, buffer(stream[l]), dx);
+        continue;
+      }
+      if (b.ffn) {
         const int64_t n = int64_t{batch} * tokens;
         if (!ex.dry) std::memset(buffer(dnorm), 0, n * d * sizeof(float));
-        b.routed->backward(ex, info, batch, buffer(b.norm2), dx, buffer(dnorm));
-        normalise_backward(ex, b.ln2, n, buffer(b.mid), buffer(b.mean2), buffer(b.rstd2), buffer(dnorm), dx);
+        b.ffn->backward(ex, info, batch, buffer(b.norm2), dx, buffer(dnorm), dx);
+        layers.normalise_backward(ex, b.layers.ln2, n, buffer(b.mid), buffer(b.mean2), buffer(b.rstd2), buffer(dnorm),
+                                  dx);
       }
       for_each_chunk([&](int32_t first, int64_t row, int64_t t) {
-        if (!b.routed) mlp_backward(ex, b, row, t);
+        if (!b.ffn) mlp_backward(ex, b, row, t);
         attention_backward(ex, b, l, first, row, t);
       });
     }
     for_each_chunk([&](int32_t first, int64_t row, int64_t t) {
       cut_patches(ex, first, t);
-      project_backward(ex, patch, t, buffer(c_wide), dx + row * d, nullptr);
+      layers.project_backward(ex, patch, t, buffer(c_wide), dx + row * d, nullptr);
       ops::bias_backward(ex, t, d, dx + row * d, grad(patch.b));
       position_backward(ex, static_cast<int32_t>(t / tokens), tokens, config.width, dx + row * d, grad(position));
     });
@@ -311,27 +299,27 @@ struct Vit::Impl {
     const int64_t d = config.width, h = config.hidden;
     const float* mid = buffer(b.mid) + row * d;
     float *dx = buffer(dstream) + row * d, *act = buffer(c_wide), *dpre = buffer(c_dwide), *norm = buffer(c_norm);
-    ops::gemm(ex, false, true, t, h, d, 1, dx, value(b.fc2.w), 0, dpre);
-    ops::bias_gelu_backward(ex, t, h, buffer(b.pre) + row * h, value(b.fc1.b), dpre, act, grad(b.fc1.b));
-    project_backward(ex, b.fc2, t, act, dx, nullptr);
-    ops::bias_backward(ex, t, d, dx, grad(b.fc2.b));
-    normalise(ex, b.ln2, t, mid, norm, buffer(c_mean), buffer(c_rstd));
-    project_backward(ex, b.fc1, t, norm, dpre, norm);
-    normalise_backward(ex, b.ln2, t, mid, buffer(c_mean), buffer(c_rstd), norm, dx);
+    ops::gemm(ex, false, true, t, h, d, 1, dx, value(b.layers.fc2.w), 0, dpre);
+    ops::bias_gelu_backward(ex, t, h, buffer(b.pre) + row * h, value(b.layers.fc1.b), dpre, act, grad(b.layers.fc1.b));
+    layers.project_backward(ex, b.layers.fc2, t, act, dx, nullptr);
+    ops::bias_backward(ex, t, d, dx, grad(b.layers.fc2.b));
+    layers.normalise(ex, b.layers.ln2, t, mid, norm, buffer(c_mean), buffer(c_rstd));
+    layers.project_backward(ex, b.layers.fc1, t, norm, dpre, norm);
+    layers.normalise_backward(ex, b.layers.ln2, t, mid, buffer(c_mean), buffer(c_rstd), norm, dx);
   }
 
   void attention_backward(const Exec& ex, Block& b, int32_t l, int32_t first, int64_t row, int64_t t) {
     const int64_t d = config.width;
     const float *x = buffer(stream[l]) + row * d, *att = buffer(b.att) + row * d;
     float *dx = buffer(dstream) + row * d, *datt = buffer(c_datt), *dqkv = buffer(c_wide), *norm = buffer(c_norm);
-    ops::bias_backward(ex, t, d, dx, grad(b.proj.b));
-    project_backward(ex, b.proj, t, att, dx, datt);
+    ops::bias_backward(ex, t, d, dx, grad(b.layers.proj.b));
+    layers.project_backward(ex, b.layers.proj, t, att, dx, datt);
     ops::attention_backward(ex, attention_shape(static_cast<int32_t>(t / tokens)), buffer(b.qkv_out) + row * 3 * d, att,
                             buffer(b.lse) + int64_t{first} * config.heads * tokens, datt, dqkv, buffer(c_attention));
-    ops::bias_backward(ex, t, 3 * d, dqkv, grad(b.qkv.b));
-    normalise(ex, b.ln1, t, x, norm, buffer(c_mean), buffer(c_rstd));
-    project_backward(ex, b.qkv, t, norm, dqkv, norm);
-    normalise_backward(ex, b.ln1, t, x, buffer(c_mean), buffer(c_rstd), norm, dx);
+    ops::bias_backward(ex, t, 3 * d, dqkv, grad(b.layers.qkv.b));
+    layers.normalise(ex, b.layers.ln1, t, x, norm, buffer(c_mean), buffer(c_rstd));
+    layers.project_backward(ex, b.layers.qkv, t, norm, dqkv, norm);
+    layers.normalise_backward(ex, b.layers.ln1, t, x, buffer(c_mean), buffer(c_rstd), norm, dx);
   }
 };
 
@@ -347,13 +335,13 @@ void Vit::backward(const Exec& ex, const moe::StepInfo& info, const float* dlogi
   impl_->backward(ex, info, dlogits);
 }
 void Vit::update(const Exec& ex, const moe::StepInfo& info) {
-  for (moe::RoutedFfn* site : impl_->sites) site->update(ex, info);
+  for (moe::Site* site : impl_->sites) site->update(ex, info);
 }
 Params& Vit::params() { return impl_->params; }
-const std::vector<moe::RoutedFfn*>& Vit::sites() const { return impl_->sites; }
+const std::vector<moe::Site*>& Vit::sites() const { return impl_->sites; }
 double Vit::aux_loss() const {
   double sum = 0;
-  for (const moe::RoutedFfn* site : impl_->sites) sum += site->aux_loss();
+  for (const moe::Site* site : impl_->sites) sum += site->aux_loss();
   return sum;
 }
 const VitConfig& Vit::config() const { return impl_->config; }

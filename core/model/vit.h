@@ -1,14 +1,14 @@
-// Pre-LN vision transformer with dense or routed FFNs:
+// Pre-LN vision transformer with dense or routed blocks:
 //
 //   x = patches W + b + pos;   per block: x += proj(attn(LN(x))), x += ffn(LN(x));   logits = mean_tokens(LN(x)) W + b
 //
-// A block named in `routed_layers` has a moe::RoutedFfn as its ffn, all others the MLP gelu(x w1 + b1) w2 + b2. Patches
-// are cut as a PyTorch convolution with stride = kernel = patch does: row of the patch embedding = channel, then row,
-// then column. Weights are [in, out] row-major (y = x w + b). Kernels start LeCun truncated normal, biases 0, LN gains
-// 1, positions normal 0.02; biases, LN and positions have no weight decay (Dosovitskiy et al. 2021; the init is
-// V-MoE's). Memory: what backward needs is 6 D + H floats per token and block, in one arena; LN outputs and GELU are
-// recomputed. Dense parts run in chunks of sequences that stay in the L2 cache. A step allocates nothing. Shapes: B
-// images, S tokens per image, T = B * S, D width, H hidden, V classes.
+// A block named in `routed_layers` has a moe::RoutedFfn as its ffn, or is a model::RoutedBlock as a whole; all others
+// have the MLP gelu(x w1 + b1) w2 + b2. Patches are cut as a PyTorch convolution with stride = kernel = patch does: row
+// of the patch embedding = channel, then row, then column. Weights are [in, out] row-major (y = x w + b). Kernels start
+// LeCun truncated normal, biases 0, LN gains 1, positions normal 0.02; biases, LN and positions have no weight decay
+// (Dosovitskiy et al. 2021; the init is V-MoE's). Memory: what backward needs is 6 D + H floats per token and block, in
+// one arena; LN outputs and GELU are recomputed. Dense parts run in chunks of sequences that stay in the L2 cache. A
+// step allocates nothing. Shapes: B images, S tokens per image, T = B * S, D width, H hidden, V classes.
 #pragma once
 #include <memory>
 #include <string>
@@ -16,7 +16,7 @@
 
 #include "core/device/exec.h"
 #include "core/device/params.h"
-#include "core/moe/routed_ffn.h"
+#include "core/moe/routed_site.h"
 #include "core/plugin/instance.h"
 
 namespace swy::model {
@@ -24,9 +24,10 @@ namespace swy::model {
 struct VitConfig {
   int32_t image = 32, channels = 3, patch = 4;
   int32_t width = 128, depth = 6, heads = 4, hidden = 256, classes = 10;
-  bool zero_head = true;               // head kernel starts at 0 instead of LeCun normal
-  std::vector<int32_t> routed_layers;  // ascending block indices
-  int32_t experts = 8, expert_hidden = 256;
+  bool zero_head = true;                     // head kernel starts at 0 instead of LeCun normal
+  std::vector<int32_t> routed_layers;        // ascending block indices
+  int32_t site = SWY_SITE_FFN;               // what is routed there: SWY_SITE_FFN, or SWY_SITE_BLOCK with experts = 1
+  int32_t experts = 8, expert_hidden = 256;  // expert_hidden: of FFN sites; a routed block's MLP is `hidden` wide
   moe::CapacityRule train_capacity, eval_capacity;
   int32_t group_sequences = 1;
   bool identical_experts = true;
@@ -53,7 +54,7 @@ class Vit {
   void update(const Exec&, const moe::StepInfo&);  // after the optimiser: routers see their load
 
   Params& params();
-  const std::vector<moe::RoutedFfn*>& sites() const;
+  const std::vector<moe::Site*>& sites() const;
   double aux_loss() const;  // sum over sites
   const VitConfig& config() const;
   int64_t activation_bytes() const;

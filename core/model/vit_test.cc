@@ -51,6 +51,10 @@ TEST(VitConfig, RefusesImpossibleValues) {
   EXPECT_EQ(with([](auto& c) { c.routed_layers = {1}, c.group_sequences = 0; }),
             "model: group_sequences = 0; it must be at least 1");
   EXPECT_NE(with([](auto& c) { c.routed_layers = {1}, c.train_capacity.factor = 0.01; }), "");
+  EXPECT_EQ(with([](auto& c) { c.routed_layers = {1}, c.site = SWY_SITE_BLOCK; }),
+            "model: experts = 4 with routed blocks; the block itself is the one expert: set experts = 1");
+  EXPECT_EQ(with([](auto& c) { c.routed_layers = {1}, c.site = SWY_SITE_LINEAR; }),
+            "model: site = 3; FFNs (0) or blocks (2) are routed");
 }
 
 // Wrong use of the object itself: no router for routed layers, a batch that does not fit, backward before forward.

@@ -24,9 +24,11 @@ struct Block {
   Tally tally;
   Exec exec{&tally};
   StepInfo info;
-  int32_t sequences;
+  SequenceBatch sequences;
   int64_t tokens;
-  std::vector<float> x, y, dx, coefficient;  // [T, D]; loss = <coefficient, y> + aux losses
+  std::vector<float> x, residual, y, dx, dresidual, coefficient;  // [T, D]; loss = <coefficient, y> + aux losses
+  std::vector<int32_t> task;                                      // [B], when the site has tasks
+  std::vector<float> task_embedding;
 
   Block(const swy_router& r, const OptionText& options, SiteSpec spec, int32_t n_sequences)
       : router(r, options, 1),
@@ -39,14 +41,22 @@ struct Block {
     for (Param& p : params.all())
       if (p.spec.init != Init::kConst) fill(p.value, p.size, seed++);
     const int64_t n = tokens * spec.width;
-    x.resize(n), y.resize(n), dx.resize(n), coefficient.resize(n);
+    x.resize(n), residual.resize(n), y.resize(n), dx.resize(n), dresidual.resize(n), coefficient.resize(n);
     fill(x.data(), n, 100);
     fill(coefficient.data(), n, 101);
+    fill(residual.data(), n, 102);
+    for (int32_t b = 0; spec.max_tasks && b < n_sequences; ++b) task.push_back(b * 2 % spec.max_tasks);
+    task_embedding.resize(int64_t{spec.max_tasks} * spec.d_task);
+    fill(task_embedding.data(), static_cast<int64_t>(task_embedding.size()), 103);
+    if (spec.max_tasks) {
+      sequences.n_tasks = spec.max_tasks, sequences.sequence_task = task.data();
+      sequences.task_embedding = task_embedding.data();
+    }
     info.run_seed = 9;
   }
   double loss() {
     std::fill(y.begin(), y.end(), 0.f);
-    ffn.forward(exec, info, sequences, x.data(), nullptr, y.data());
+    ffn.forward(exec, info, sequences, x.data(), residual.data(), y.data());
     double sum = ffn.aux_loss();
     for (size_t i = 0; i < y.size(); ++i) sum += double{coefficient[i]} * double{y[i]};
     return sum;
@@ -54,8 +64,9 @@ struct Block {
   void gradient() {
     params.zero_grads();
     std::fill(dx.begin(), dx.end(), 0.f);
+    std::fill(dresidual.begin(), dresidual.end(), 0.f);
     loss();
-    ffn.backward(exec, info, sequences, x.data(), coefficient.data(), dx.data());
+    ffn.backward(exec, info, sequences, x.data(), coefficient.data(), dx.data(), dresidual.data());
   }
   // One expert's MLP on one token, in double: out [D].
   std::vector<double> expert(const double* w1, const double* b1, const double* w2, const double* b2,

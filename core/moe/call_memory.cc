@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <string>
 
+#include "core/base/error.h"
 #include "core/base/seed.h"
 
 namespace swy::moe {
@@ -34,13 +35,10 @@ CallMemory::CallMemory(Arena& arena, const SiteSpec& spec, const swy_site& site,
   whole_ = span("whole_batch", 2);
 }
 
-int64_t CallMemory::tokens_per_row() const {
-  if (needs_.row_kind == SWY_ROW_TOKEN) return 1;
-  return needs_.row_kind == SWY_ROW_SEQUENCE ? spec_.sequence_tokens : site_.max_tokens;
-}
-
-swy_batch CallMemory::batch(int32_t phase, int32_t n_sequences, const float* x, const float* residual) const {
-  const int32_t s = spec_.sequence_tokens, tokens = n_sequences * s, n_groups = spec_.groups(n_sequences);
+swy_batch CallMemory::batch(int32_t phase, const SequenceBatch& sequences, const float* x,
+                            const float* residual) const {
+  const int32_t n_sequences = sequences.n_sequences, s = spec_.sequence_tokens, tokens = n_sequences * s,
+                n_groups = spec_.groups(n_sequences);
   auto *position = arena_.as<int32_t>(position_), *sequence = arena_.as<int32_t>(sequence_begin_);
   auto *group = arena_.as<int32_t>(group_begin_), *capacity = arena_.as<int32_t>(group_capacity_);
   auto* whole = arena_.as<int32_t>(whole_);
@@ -55,17 +53,36 @@ swy_batch CallMemory::batch(int32_t phase, int32_t n_sequences, const float* x, 
   whole[0] = 0, whole[1] = tokens;
 
   const bool wants_residual = needs_.inputs & SWY_IN_RESIDUAL;
+  if (wants_residual && !residual) usage_error(spec_.name, ": the router reads the residual stream; none was given");
   swy_batch b{};
   b.struct_size = sizeof b;
   b.site = spec_.site, b.n_sequences = n_sequences, b.n_experts = spec_.experts, b.n_groups = n_groups;
   b.x = {const_cast<float*>(x), {tokens, spec_.width, 1, 1}, 2, SWY_F32};
   b.residual = {wants_residual ? const_cast<float*>(residual) : nullptr, {tokens, spec_.width, 1, 1}, 2, SWY_F32};
-  b.position = position, b.sequence_begin = sequence, b.sequence_id = id;
+  b.position = position, b.mask = sequences.mask, b.sequence_begin = sequence, b.sequence_id = id;
   b.group_begin = group, b.group_capacity = capacity;
   b.n_rows = tokens;
   if (needs_.row_kind == SWY_ROW_SEQUENCE) b.n_rows = n_sequences, b.row_begin = sequence;
   if (needs_.row_kind == SWY_ROW_BATCH) b.n_rows = 1, b.row_begin = whole;
+  if (needs_.row_kind == SWY_ROW_TASK || (needs_.inputs & (SWY_IN_TASK | SWY_IN_TASK_EMBEDDING)))
+    add_tasks(sequences, b);
   return b;
+}
+
+void CallMemory::add_tasks(const SequenceBatch& given, swy_batch& b) const {
+  if (!given.sequence_task || given.n_tasks < 1 || given.n_tasks > spec_.max_tasks)
+    usage_error(spec_.name, ": the router routes by task; this batch has ", given.n_tasks, " tasks",
+                given.sequence_task ? "" : " and does not say whose sequences are whose", ", the site 1 to ",
+                spec_.max_tasks);
+  for (int32_t i = 0; i < given.n_sequences; ++i)
+    if (given.sequence_task[i] < 0 || given.sequence_task[i] >= given.n_tasks)
+      usage_error(spec_.name, ": sequence ", i, " has task ", given.sequence_task[i], "; tasks are 0 to ",
+                  given.n_tasks - 1);
+  b.n_tasks = given.n_tasks, b.sequence_task = given.sequence_task;
+  if (needs_.row_kind == SWY_ROW_TASK) b.n_rows = given.n_tasks;
+  if (!(needs_.inputs & SWY_IN_TASK_EMBEDDING)) return;
+  if (!given.task_embedding) usage_error(spec_.name, ": the router reads task embeddings; none were given");
+  b.task_embedding = {const_cast<float*>(given.task_embedding), {given.n_tasks, spec_.d_task, 1, 1}, 2, SWY_F32};
 }
 
 swy_exec CallMemory::exec(const Exec& ex, const StepInfo& info, uint64_t scratch_bytes) const {

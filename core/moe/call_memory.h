@@ -17,17 +17,27 @@ struct StepInfo {
   uint64_t run_seed = 0;
 };
 
+// The sequences of one call. Every pointer is the caller's and stays valid until backward.
+struct SequenceBatch {
+  int32_t n_sequences;
+  const uint8_t* mask = nullptr;                                // [T] 0 = padding; null: no padding
+  int32_t n_tasks = 0;                                          // tasks known to the model; 0 = none
+  const int32_t* sequence_task = nullptr;                       // [B] in [0, n_tasks)
+  const float* task_embedding = nullptr;                        // [n_tasks, d_task]
+  SequenceBatch(int32_t sequences) : n_sequences(sequences) {}  // NOLINT: a plain number is a batch without extras
+};
+
 class CallMemory {
  public:
   CallMemory(Arena&, const SiteSpec&, const swy_site&, const swy_needs&);  // the last three outlive it
 
-  // x and residual are [T, D] and stay the caller's.
-  swy_batch batch(int32_t phase, int32_t n_sequences, const float* x, const float* residual) const;
+  // x and residual are [T, D] and stay the caller's. Throws Error (usage) when the router asked for a part of the batch
+  // that is missing here.
+  swy_batch batch(int32_t phase, const SequenceBatch&, const float* x, const float* residual) const;
   swy_exec exec(const Exec&, const StepInfo&, uint64_t scratch_bytes) const;
   swy_plan plan() const;
   swy_plan_grad plan_grad() const;  // expert_x is null unless the router rewrites its input; aux is the caller's
   bool rewrites_input() const { return needs_.flags & SWY_REWRITES_INPUT; }
-  int64_t tokens_per_row() const;  // most tokens one routed row can have
 
   // The plan's gradient, for the dispatchers to write.
   float* dweight() const { return arena_.as<float>(dweight_); }      // [max_assign]
@@ -37,6 +47,7 @@ class CallMemory {
   float* dexpert_x() const { return arena_.as<float>(dexpert_x_); }  // [T, D]
 
  private:
+  void add_tasks(const SequenceBatch&, swy_batch&) const;
   Arena& arena_;
   const SiteSpec& spec_;
   const swy_site& site_;

@@ -4,87 +4,134 @@
 #include <cstring>
 
 #include "core/base/parallel.h"
+#include "core/moe/padding.h"
 
 namespace swy::moe {
 namespace {
 constexpr int64_t kGrain = 256;  // rows of D floats a thread must have to be worth waking
 
-struct Span {  // tokens [first, last) of a routed row
-  int32_t first, last;
-};
-Span tokens_of(const swy_batch& b, int32_t row) {
-  if (!b.row_begin) return {row, row + 1};
-  return {b.row_begin[row], b.row_begin[row + 1]};
+// What a plan is carried out in: a token row is one piece, a coarse row one piece per sequence.
+int64_t pieces_per_row(const swy_site& site, int32_t row_kind) {
+  return row_kind == SWY_ROW_TASK || row_kind == SWY_ROW_BATCH ? site.max_sequences : 1;
+}
+int64_t tokens_per_row(const swy_site& site, int32_t row_kind) {
+  return row_kind == SWY_ROW_TOKEN ? 1 : pieces_per_row(site, row_kind) * (site.max_tokens / site.max_sequences);
 }
 }  // namespace
 
-DispatchAssign::DispatchAssign(Arena& arena, int32_t width, int32_t experts, int64_t max_tokens, int64_t max_groups,
-                               int64_t max_rows, int64_t max_assign)
-    : arena_(arena), width_(width), experts_(experts) {
+DispatchAssign::DispatchAssign(Arena& arena, const swy_site& site, const swy_needs& needs, PackOrder order)
+    : arena_(arena),
+      width_(site.d_model),
+      experts_(site.n_experts),
+      row_kind_(needs.row_kind),
+      order_(order),
+      max_rows_(std::min(int64_t{needs.capacity ? needs.capacity : site.max_capacity} * experts_ * site.max_groups,
+                         needs.max_assign * tokens_per_row(site, row_kind_))) {
   auto ints = [&](const char* name, int64_t n) {
     return arena.reserve(name, n * static_cast<int64_t>(sizeof(int32_t)));
   };
-  begin_ = arena.reserve("assign.begin", (experts + 1) * static_cast<int64_t>(sizeof(int64_t)));
-  cursor_ = arena.reserve("assign.cursor", (experts + 1) * static_cast<int64_t>(sizeof(int64_t)));
-  token_ = ints("assign.token", max_rows);
-  expert_ = ints("assign.expert", max_rows);
-  entry_ = ints("assign.entry", max_rows);
-  keep_ = ints("assign.keep", max_assign);
-  used_ = ints("assign.used", max_groups * experts);
-  token_begin_ = ints("assign.token_begin", max_tokens + 1);
-  token_rows_ = ints("assign.token_rows", max_rows);
-  group_ = ints("assign.group", max_tokens);
+  const bool coarse = row_kind_ != SWY_ROW_TOKEN;
+  begin_ = arena.reserve("assign.begin", (experts_ + 1) * static_cast<int64_t>(sizeof(int64_t)));
+  cursor_ = arena.reserve("assign.cursor", (experts_ + 1) * static_cast<int64_t>(sizeof(int64_t)));
+  token_ = ints("assign.token", max_rows_);
+  expert_ = ints("assign.expert", max_rows_);
+  entry_ = ints("assign.entry", max_rows_);
+  keep_ = ints("assign.keep", needs.max_assign * pieces_per_row(site, row_kind_));
+  used_ = ints("assign.used", int64_t{site.max_groups} * experts_);
+  token_begin_ = ints("assign.token_begin", site.max_tokens + 1);
+  token_rows_ = ints("assign.token_rows", max_rows_);
+  group_ = ints("assign.group", site.max_tokens);
+  row_first_ = ints("assign.row_first", coarse ? site.max_rows + 1 : 0);
+  row_sequences_ = ints("assign.row_sequences", coarse ? site.max_sequences : 0);
+}
+
+// Sequences by row, ascending inside a row.
+void DispatchAssign::list_sequences(const swy_batch& b) {
+  auto *first = arena_.as<int32_t>(row_first_), *list = arena_.as<int32_t>(row_sequences_);
+  const auto row_of = [&](int32_t s) {
+    return row_kind_ == SWY_ROW_TASK ? b.sequence_task[s] : row_kind_ == SWY_ROW_BATCH ? 0 : s;
+  };
+  std::fill(first, first + b.n_rows + 1, 0);
+  for (int32_t s = 0; s < b.n_sequences; ++s) ++first[row_of(s) + 1];
+  for (int32_t r = 0; r < b.n_rows; ++r) first[r + 1] += first[r];
+  for (int32_t s = 0; s < b.n_sequences; ++s) list[first[row_of(s)]++] = s;
+  for (int32_t r = b.n_rows; r > 0; --r) first[r] = first[r - 1];  // undo the walk of the cursors
+  first[0] = 0;
+}
+
+// body(piece, entry, first token, end) in list order; pieces count from 0.
+template <bool kTokenRows, class Body>
+void DispatchAssign::for_each_piece(const swy_batch& b, const swy_plan& plan, Body&& body) const {
+  const int32_t count = *plan.count;
+  if constexpr (kTokenRows) {
+    for (int32_t i = 0; i < count; ++i) body(i, i, plan.row[i], plan.row[i] + 1);
+  } else {
+    const auto *first = arena_.as<int32_t>(row_first_), *list = arena_.as<int32_t>(row_sequences_);
+    int64_t piece = 0;
+    for (int32_t i = 0; i < count; ++i)
+      for (int32_t j = first[plan.row[i]]; j < first[plan.row[i] + 1]; ++j)
+        body(piece++, i, b.sequence_begin[list[j]], b.sequence_begin[list[j] + 1]);
+  }
 }
 
 void DispatchAssign::pack(const swy_batch& batch, const swy_plan& plan, Load& load) {
+  if (row_kind_ == SWY_ROW_TOKEN) return pack_pieces<true>(batch, plan, load);
+  list_sequences(batch);
+  pack_pieces<false>(batch, plan, load);
+}
+
+template <bool kTokenRows>
+void DispatchAssign::pack_pieces(const swy_batch& batch, const swy_plan& plan, Load& load) {
   const int64_t tokens = batch.x.shape[0];
-  const int32_t count = *plan.count;
-  row_is_token_ = !batch.row_begin;
+  const uint8_t* mask = batch.mask;
   auto *begin = arena_.as<int64_t>(begin_), *cursor = arena_.as<int64_t>(cursor_);
   auto *token = arena_.as<int32_t>(token_), *expert = arena_.as<int32_t>(expert_), *entry = arena_.as<int32_t>(entry_);
   auto *keep = arena_.as<int32_t>(keep_), *used = arena_.as<int32_t>(used_), *group = arena_.as<int32_t>(group_);
-  auto *token_begin = arena_.as<int32_t>(token_begin_), *token_rows = arena_.as<int32_t>(token_rows_);
+  auto *before = arena_.as<int32_t>(token_begin_), *token_rows = arena_.as<int32_t>(token_rows_);
+  // A token row is never padding (rule R11); a coarse row may hold some.
+  const auto real = [=](int32_t t) { return kTokenRows || !mask || mask[t]; };
 
   for (int32_t g = 0; g < batch.n_groups; ++g)
     std::fill(group + batch.group_begin[g], group + batch.group_begin[g + 1], g);
   std::fill(used, used + static_cast<int64_t>(batch.n_groups) * experts_, 0);
   std::fill(begin, begin + experts_ + 1, 0);
-  std::fill(token_begin, token_begin + tokens + 1, 0);
+  std::fill(before, before + tokens + 1, 0);
 
-  for (int32_t i = 0; i < count; ++i) {  // capacity, in list order
-    const int32_t e = plan.expert[i];
-    const Span s = tokens_of(batch, plan.row[i]);
-    const int32_t g = group[s.first], size = s.last - s.first;
+  for_each_piece<kTokenRows>(batch, plan, [&](int64_t piece, int32_t i, int32_t first, int32_t end) {  // capacity
+    const int32_t e = plan.expert[i], g = group[first];
+    const auto size = static_cast<int32_t>(kTokenRows ? 1 : real_tokens(batch, first, end));
     int32_t& taken = used[static_cast<int64_t>(g) * experts_ + e];
-    keep[i] = taken + size <= batch.group_capacity[g];
-    (keep[i] ? load.kept : load.dropped)[e] += size;
-    if (!keep[i]) continue;
+    keep[piece] = taken + size <= batch.group_capacity[g];
+    (keep[piece] ? load.kept : load.dropped)[e] += size;
+    if (!keep[piece]) return;
     taken += size;
     begin[e + 1] += size;
-    for (int32_t t = s.first; t < s.last; ++t) ++token_begin[t + 1];
-  }
-  load.tokens += tokens;
+    for (int32_t t = first; t < end; ++t) before[t + 1] += real(t);
+  });
+  load.tokens += real_tokens(batch);
   for (int32_t g = 0; g < batch.n_groups; ++g)
     load.capacity += static_cast<int64_t>(batch.group_capacity[g]) * experts_;
-  for (int64_t t = 0; t < tokens; ++t) load.unrouted += token_begin[t + 1] == 0;
+  for (int64_t t = 0; t < tokens; ++t) load.unrouted += before[t + 1] == 0 && (!mask || mask[t]);
   for (int32_t e = 0; e < experts_; ++e) begin[e + 1] += begin[e];
-  for (int64_t t = 0; t < tokens; ++t) token_begin[t + 1] += token_begin[t];
+  for (int64_t t = 0; t < tokens; ++t) before[t + 1] += before[t];
 
   std::copy(begin, begin + experts_, cursor);
-  for (int32_t i = 0; i < count; ++i) {  // pack by expert; list each token's rows in list order
-    if (!keep[i]) continue;
+  const bool by_token = order_ == PackOrder::kToken;
+  // Pack by expert; list each token's rows in list order.
+  for_each_piece<kTokenRows>(batch, plan, [&](int64_t piece, int32_t i, int32_t first, int32_t end) {
+    if (!keep[piece]) return;
     const int32_t e = plan.expert[i];
-    const Span s = tokens_of(batch, plan.row[i]);
-    for (int32_t t = s.first; t < s.last; ++t) {
-      const int64_t row = cursor[e]++;
+    for (int32_t t = first; t < end; ++t) {
+      if (!real(t)) continue;
+      const int64_t row = by_token ? before[t] : cursor[e]++;
       token[row] = t;
       expert[row] = e;
       entry[row] = i;
-      token_rows[token_begin[t]++] = static_cast<int32_t>(row);
+      token_rows[before[t]++] = static_cast<int32_t>(row);
     }
-  }
-  for (int64_t t = tokens; t > 0; --t) token_begin[t] = token_begin[t - 1];  // undo the walk of the cursors
-  token_begin[0] = 0;
+  });
+  for (int64_t t = tokens; t > 0; --t) before[t] = before[t - 1];  // undo the walk of the cursors
+  before[0] = 0;
 }
 
 void DispatchAssign::gather(const Exec& ex, const float* x, float* packed) const {
@@ -121,7 +168,7 @@ void DispatchAssign::combine_backward(const Exec& ex, const swy_plan& plan, cons
   std::fill(dweight, dweight + *plan.count, 0.f);
   const int32_t *to = token(), *from = entry();
   // An entry of many tokens adds to its weight from many rows, which must stay on one thread.
-  const int64_t grain = row_is_token_ ? kGrain : std::max<int64_t>(n, 1);
+  const int64_t grain = row_kind_ == SWY_ROW_TOKEN ? kGrain : std::max<int64_t>(n, 1);
   parallel_for(n, grain, [&, d](int64_t b, int64_t e) {
     for (int64_t r = b; r < e; ++r) {
       const float w = plan.weight[from[r]];

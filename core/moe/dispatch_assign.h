@@ -1,9 +1,10 @@
 // ASSIGN plans: from a list of (row, expert, weight) to packed expert rows, and back.
 //
-// Capacity holds per (group, expert) and is applied in list order: an entry is kept while its expert has room for all
-// of its tokens. (Counting refused claims too, as V-MoE does, keeps the same set when a row is one token.)
-// Kept tokens are packed by expert, inside an expert in list order. A token's outputs are added in list order.
-// T tokens, E experts, N kept tokens, D width.
+// Capacity holds per (group, expert) and is applied in list order. A token row is kept while its expert has room.
+// (V-MoE also counts the claims it refuses, and keeps the same set.) A coarser row (sequence, task, batch) is carried
+// out sequence by sequence: each of its sequences fits whole into (its group, expert) or is dropped whole. Padding
+// takes no room and reaches no expert. Kept tokens are packed by expert, inside an expert in list order. A token's
+// outputs are added in list order. T tokens, E experts, N kept pairs, D width.
 #pragma once
 #include <cstdint>
 
@@ -14,10 +15,13 @@
 
 namespace swy::moe {
 
+enum class PackOrder { kList, kToken };  // inside an expert
+
 class DispatchAssign {
  public:
-  DispatchAssign(Arena& arena, int32_t width, int32_t experts, int64_t max_tokens, int64_t max_groups, int64_t max_rows,
-                 int64_t max_assign);
+  // REQUIRES: kToken has one expert.
+  DispatchAssign(Arena&, const swy_site&, const swy_needs&, PackOrder order = PackOrder::kList);
+  int64_t max_rows() const { return max_rows_; }  // most N of any plan
 
   // Applies capacity; adds to `load`. Everything below refers to this plan until the next call.
   void pack(const swy_batch&, const swy_plan&, Load& load);
@@ -26,6 +30,8 @@ class DispatchAssign {
   const int32_t* token() const { return arena_.as<int32_t>(token_); }    // [N]
   const int32_t* expert() const { return arena_.as<int32_t>(expert_); }  // [N]
   const int32_t* entry() const { return arena_.as<int32_t>(entry_); }    // [N] index into the list
+  // [T + 1] kept pairs of the tokens before this one
+  const int32_t* token_begin() const { return arena_.as<int32_t>(token_begin_); }
 
   void gather(const Exec&, const float* x, float* packed) const;  // packed [N, D]
   // y[token] += weight * out[row]
@@ -36,10 +42,18 @@ class DispatchAssign {
   void gather_backward(const Exec&, int64_t tokens, const float* dpacked, float* dx_add) const;
 
  private:
+  template <bool kTokenRows, class Body>
+  void for_each_piece(const swy_batch&, const swy_plan&, Body&& body) const;
+  template <bool kTokenRows>
+  void pack_pieces(const swy_batch&, const swy_plan&, Load& load);
+  void list_sequences(const swy_batch&);
+
   Arena& arena_;
-  int32_t width_, experts_;
-  bool row_is_token_ = true;  // of the plan packed last
+  int32_t width_, experts_, row_kind_;
+  PackOrder order_;
+  int64_t max_rows_;
   int begin_, token_, expert_, entry_, keep_, used_, cursor_, token_begin_, token_rows_, group_;
+  int row_first_, row_sequences_;  // coarse rows: the sequences of each, row by row
 };
 
 }  // namespace swy::moe

@@ -2,6 +2,7 @@
 
 #include <cstring>
 
+#include "core/moe/padding.h"
 #include "core/moe/tasks.h"
 #include "core/ops/gemm.h"
 
@@ -18,7 +19,7 @@ void DispatchDense::pack(const swy_batch& batch, Load& load) {
   const int64_t per_expert = static_cast<int64_t>(batch.n_groups) * slots_;
   for (int32_t e = 0; e <= experts_; ++e) begin[e] = e * per_expert;
   for (int64_t& k : load.kept) k += per_expert;
-  load.tokens += batch.x.shape[0];
+  load.tokens += real_tokens(batch);
   load.capacity += per_expert * experts_;
 }
 

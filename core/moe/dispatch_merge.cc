@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "core/moe/padding.h"
 #include "core/ops/gemm.h"
 
 namespace swy::moe {
@@ -23,14 +24,15 @@ DispatchMerge::DispatchMerge(Arena& arena, int32_t width, int32_t hidden, int32_
 void DispatchMerge::pack(const swy_batch& batch, const swy_plan& plan, Load& load) {
   auto* begin = arena_.as<int64_t>(begin_);
   for (int32_t r = 0; r <= batch.n_rows; ++r) begin[r] = batch.row_begin[r];
-  load.tokens += batch.x.shape[0];
-  load.capacity += batch.x.shape[0];
+  const int64_t all = real_tokens(batch);
+  load.tokens += all;
+  load.capacity += all;
   // One merged expert runs per token; an expert's share of it is its share of the mixing weight, in whole tokens.
   for (int32_t r = 0; r < batch.n_rows; ++r) {
     float mass = 0;
     const float* mix = plan.mix + static_cast<int64_t>(r) * experts_;
     for (int32_t e = 0; e < experts_; ++e) mass += std::fabs(mix[e]);
-    const auto tokens = static_cast<float>(begin[r + 1] - begin[r]);
+    const auto tokens = static_cast<float>(real_tokens(batch, begin[r], begin[r + 1]));
     for (int32_t e = 0; e < experts_ && mass > 0; ++e) load.kept[e] += std::lround(tokens * std::fabs(mix[e]) / mass);
   }
 }

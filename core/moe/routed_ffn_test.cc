@@ -35,6 +35,9 @@ constexpr const char* kHash = "hash";
 constexpr const char* kDense = "dense";
 const swy_router* merge_by_sequence() { return &local_router<MergeBySequence>("merge_by_sequence"); }
 const swy_router* assign_by_sequence() { return &local_router<AssignBySequence>("assign_by_sequence"); }
+const swy_router* assign_by_batch() { return &local_router<AssignByBatch>("assign_by_batch"); }
+const swy_router* assign_by_task() { return &local_router<AssignByTask>("assign_by_task"); }
+const swy_router* reads_residual() { return &local_router<ReadsResidual>("reads_residual"); }
 const swy_router* nothing() { return &local_router<Nothing>("nothing"); }
 
 const std::vector<Named>& routers() {
@@ -58,6 +61,10 @@ const std::vector<Named>& routers() {
       {"dense_uniform", plugin<kDense>, {{"gate", "uniform"}}, 1, 1, 1},
       {"merge_by_sequence", merge_by_sequence, {}, 1, 1, 4},
       {"assign_by_sequence", assign_by_sequence, {}, 1.25, 2, 5},
+      {"assign_by_batch", assign_by_batch, {}, 3, 2, 5},
+      {"assign_by_task", assign_by_task, {}, 1.5, 2, 5},
+      {"assign_by_task_roomy", assign_by_task, {}, 4, 1, 4},
+      {"reads_residual", reads_residual, {}, 1, 2, 5},
       {"nothing", nothing, {}, 1, 1, 5},
   };
   return all;
@@ -67,6 +74,7 @@ SiteSpec site_of(const Named& n) {
   SiteSpec s = small_site();
   s.train_capacity.factor = s.eval_capacity.factor = n.factor;
   s.group_sequences = n.group_sequences;
+  s.max_tasks = 3, s.d_task = 4;
   return s;
 }
 
@@ -99,6 +107,7 @@ TEST_P(RoutedFfnTest, GradientsMatchFiniteDifferences) {
     EXPECT_NEAR(exact, best, 5e-3 * (1 + std::fabs(exact))) << name;
   };
   compare(b.x.data(), b.dx.data(), static_cast<int64_t>(b.x.size()), "x");
+  compare(b.residual.data(), b.dresidual.data(), static_cast<int64_t>(b.residual.size()), "residual");
   for (Param& p : b.params.all())
     if (p.grad) compare(p.value, p.grad, p.size, p.spec.name);
 }
@@ -246,7 +255,7 @@ TEST(RoutedFfnShapes, DenseEqualsThePlainBlock) {
 TEST(RoutedFfnShapes, UnroutedTokensPassOnTheResidual) {
   Block b(*nothing(), {}, small_site(), 2);
   std::fill(b.y.begin(), b.y.end(), 3.f);
-  b.ffn.forward(b.exec, b.info, b.sequences, b.x.data(), nullptr, b.y.data());
+  b.ffn.forward(b.exec, b.info, b.sequences, b.x.data(), b.residual.data(), b.y.data());
   for (const float v : b.y) EXPECT_EQ(v, 3);
   EXPECT_EQ(b.ffn.load().unrouted, b.tokens);
   EXPECT_EQ(balance(b.ffn.load()).dead, 4);
@@ -264,6 +273,73 @@ TEST(RoutedFfnShapes, ExpertFlopsFollowTheKeptRows) {
   EXPECT_LT(g.flops, 4 * gemm + rows * (60.0 * 5 + 2 * 6));
   EXPECT_GT(b.tally.of(Part::kRouter, Pass::kForward).flops, 2.0 * 32 * 6 * 4);  // the gate
   EXPECT_EQ(b.tally.of(Part::kModel, Pass::kForward).flops, 0);
+}
+
+// The refusal of a site, as a person reads it.
+std::string refusal(const swy_router& router, SiteSpec spec) {
+  try {
+    Block b(router, {}, std::move(spec), 1);
+  } catch (const Error& e) {
+    EXPECT_EQ(e.kind, Kind::kUsage);
+    return e.what();
+  }
+  return "no refusal";
+}
+
+// A model without tasks says so to a router that routes by them; one with tasks whose batch names none, or one that
+// does not exist, says that.
+TEST(RoutedFfnShapes, TasksThatAreMissing) {
+  // The author layer speaks first when the site has no embeddings, the host when only the tasks are missing.
+  EXPECT_NE(refusal(*assign_by_task(), small_site()).find("no task embeddings"), std::string::npos);
+  SiteSpec s = small_site();
+  s.d_task = 4;
+  EXPECT_EQ(
+      refusal(*assign_by_task(), s),
+      "router 'assign_by_task' at block0.moe asks for rows of kind TASK, but this model has no tasks; use a router "
+      "that does not route by task");
+  s.max_tasks = 3;
+  Block b(*assign_by_task(), {}, s, 4);
+  b.task[2] = 3;
+  EXPECT_THROW(b.loss(), Error);
+  b.task[2] = 0;
+  b.sequences.sequence_task = nullptr;
+  EXPECT_THROW(b.loss(), Error);
+}
+
+// Padding: whatever stands in padded tokens, plan shape by plan shape, neither the output of the real ones nor any
+// parameter's gradient changes by a bit, padded tokens get no output and no gradient, and load counts real tokens.
+TEST(RoutedFfnShapes, PaddingIsNotRouted) {
+  for (const Named& n : routers()) {
+    SCOPED_TRACE(n.name);
+    const std::string name = n.name;
+    Block b(*n.router(), n.options, site_of(n), n.sequences);
+    std::vector<uint8_t> mask(b.tokens);
+    int64_t real = 0;
+    for (int64_t t = 0; t < b.tokens; ++t) real += mask[t] = t % 8 < 8 - t / 8 % 4;
+    b.sequences.mask = mask.data();
+    b.info.phase = SWY_SCORE;  // no noise, which is drawn by place
+    b.gradient();
+    const std::vector<float> y = b.y, dx = b.dx;
+    std::vector<std::vector<float>> grads;
+    for (const Param& p : b.params.all()) grads.emplace_back(p.grad, p.grad + (p.grad ? p.size : 0));
+    EXPECT_EQ(b.ffn.load().tokens, real);
+    const RoutedFfn::Kept kept = b.ffn.kept();
+    for (int64_t i = 0; i < kept.count; ++i) EXPECT_TRUE(mask[kept.token[i]]);
+    for (int64_t t = 0; t < b.tokens; ++t)
+      for (int64_t c = 0; c < 6 && !mask[t]; ++c) {
+        EXPECT_EQ(y[t * 6 + c], 0);
+        EXPECT_EQ(dx[t * 6 + c], 0);
+        b.x[t * 6 + c] = static_cast<float>(5 - t);
+        b.residual[t * 6 + c] = static_cast<float>(t);
+      }
+    b.gradient();
+    EXPECT_EQ(b.y, y);
+    EXPECT_EQ(b.dx, dx);
+    for (size_t i = 0; i < grads.size(); ++i) {
+      const Param& p = b.params.all()[i];
+      EXPECT_EQ(std::vector<float>(p.grad, p.grad + (p.grad ? p.size : 0)), grads[i]) << p.spec.name;
+    }
+  }
 }
 
 // A bad capacity is refused when the block is built, and says what to do.

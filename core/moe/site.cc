@@ -9,30 +9,48 @@ namespace swy::moe {
 swy_site SiteSpec::abi() const {
   swy_site s{};
   s.struct_size = sizeof s;
-  s.site = site, s.n_sites = n_sites, s.layer = layer, s.kind = SWY_SITE_FFN;
+  s.site = site, s.n_sites = n_sites, s.layer = layer, s.kind = kind;
   s.d_model = width, s.n_experts = experts;
   s.group_tokens = group_sequences * sequence_tokens;
   s.capacity = train_capacity.of(s.group_tokens, experts);
   s.max_capacity = std::max(s.capacity, eval_capacity.of(s.group_tokens, experts));
   s.max_tokens = max_sequences * sequence_tokens;
-  s.max_sequences = s.max_rows = max_sequences;
+  s.max_sequences = max_sequences;
   s.max_groups = groups(max_sequences);
+  s.max_tasks = max_tasks, s.d_task = d_task;
+  s.max_rows = std::max(max_sequences, max_tasks);
   return s;
 }
 
 void check_supported(const swy_router& router, const swy_needs& n, const SiteSpec& spec) {
-  auto refuse = [&](const char* what) {
-    usage_error("router '", router.id, "' at ", spec.name, " asks for ", what,
-                ", which FFN sites do not offer; use a router for FFN sites");
+  const bool block = spec.kind == SWY_SITE_BLOCK;
+  if (block && spec.experts != 1)
+    usage_error(spec.name, ": a block site has one expert, the block itself; got experts = ", spec.experts);
+  const auto refuse = [&](const char* what, const auto&... why) {
+    usage_error("router '", router.id, "' at ", spec.name, " asks for ", what, why...);
   };
-  if (n.aggregate != SWY_AGG_OUT) refuse("an aggregation other than OUT");
-  if (n.row_kind == SWY_ROW_TASK || n.row_kind == SWY_ROW_PREFIX) refuse("rows of kind TASK or PREFIX");
-  if (n.plan_kind == SWY_DENSE && n.row_kind != SWY_ROW_TOKEN) refuse("a DENSE plan over rows other than tokens");
-  if (n.plan_kind == SWY_MERGE && n.row_kind == SWY_ROW_TOKEN) refuse("merged experts for each token");
-  if (n.mix_blocks > 1) refuse("mixing weights per block of parameters");
-  if (n.flags & SWY_SKIP_SCALE) refuse("a scale on skipped rows");
-  if (n.inputs & (SWY_IN_TASK | SWY_IN_TASK_EMBEDDING | SWY_IN_INSTRUCTION | SWY_IN_PROMPT))
-    refuse("task, instruction or prompt inputs");
+  const auto refuse_here = [&](const char* what) {
+    refuse(what, ", which ", block ? "block" : "FFN", " sites do not offer; use a router for ", block ? "block" : "FFN",
+           " sites");
+  };
+  const auto needs_tasks = [&](const char* what, int32_t offered) {
+    if (offered == 0) refuse(what, ", but this model has no tasks; use a router that does not route by task");
+  };
+  if (n.aggregate != SWY_AGG_OUT) refuse_here("an aggregation other than OUT");
+  if (n.row_kind == SWY_ROW_PREFIX) refuse_here("rows of kind PREFIX");
+  if (n.row_kind == SWY_ROW_TASK) needs_tasks("rows of kind TASK", spec.max_tasks);
+  if (n.inputs & SWY_IN_TASK) needs_tasks("the task of each sequence", spec.max_tasks);
+  if (n.inputs & SWY_IN_TASK_EMBEDDING) needs_tasks("task embeddings", spec.max_tasks * spec.d_task);
+  if (n.inputs & (SWY_IN_INSTRUCTION | SWY_IN_PROMPT)) refuse_here("instruction or prompt inputs");
+  if (n.plan_kind == SWY_DENSE && n.row_kind != SWY_ROW_TOKEN) refuse_here("a DENSE plan over rows other than tokens");
+  if (n.plan_kind == SWY_MERGE && n.row_kind == SWY_ROW_TOKEN) refuse_here("merged experts for each token");
+  if (n.plan_kind == SWY_MERGE && n.row_kind == SWY_ROW_TASK) refuse_here("merged experts for each task");
+  if (n.mix_blocks > 1) refuse_here("mixing weights per block of parameters");
+  if (n.flags & SWY_SKIP_SCALE) refuse_here("a scale on skipped rows");
+  if (!block) return;
+  if (n.plan_kind != SWY_ASSIGN) refuse_here("a plan other than ASSIGN");
+  if (n.flags & SWY_REWRITES_INPUT) refuse_here("expert inputs of its own making");
+  if (n.flags & SWY_SKIPPED_ROWS_KEEP_KV) refuse_here("keys and values of skipped tokens");
 }
 
 }  // namespace swy::moe

@@ -10,10 +10,12 @@ namespace swy::moe {
 
 struct SiteSpec {
   std::string name;  // prefix of the site's tensors, for example "block3.moe"
+  int32_t kind = SWY_SITE_FFN;
   int32_t site = 0, n_sites = 1, layer = 0;
   int32_t width = 0, experts = 0, hidden = 0;
   int32_t sequence_tokens = 0, max_sequences = 0;  // every sequence has the same length
   int32_t group_sequences = 1;                     // sequences that share one capacity
+  int32_t max_tasks = 0, d_task = 0;               // what the model knows of tasks; 0 = nothing
   CapacityRule train_capacity, eval_capacity;
   bool identical_experts = true;  // all experts start from the same weights (V-MoE's default)
 
@@ -22,7 +24,7 @@ struct SiteSpec {
   swy_site abi() const;
 };
 
-// Throws Error (usage) naming what the router asks for that an FFN site of this host does not offer.
+// Throws Error (usage) naming what the router asks for that this site does not offer.
 void check_supported(const swy_router&, const swy_needs&, const SiteSpec&);
 
 }  // namespace swy::moe

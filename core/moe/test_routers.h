@@ -17,6 +17,36 @@ struct AssignBySequence : Router {
     assign(top_k(softmax(matmul(row_mean(g.x), g.param("gate", g.D, g.E, normal(1)))), 2));
   }
 };
+// All tokens go to the two best experts of the whole batch.
+struct AssignByBatch : Router {
+  void route(Graph& g) override {
+    g.row_kind = SWY_ROW_BATCH;
+    assign(top_k(softmax(matmul(row_mean(g.x), g.param("gate", g.D, g.E, normal(1)))), 2));
+  }
+};
+// Every sequence of a task goes to the two experts that the task's embedding likes best.
+struct AssignByTask : Router {
+  void route(Graph& g) override {
+    Tensor task = g.task_embedding();
+    assign(top_k(softmax(matmul(task, g.param("gate", task.cols(), g.E, normal(1)))), 2));
+  }
+};
+// The one expert of a block site runs the sequences of every task while there is room, at a weight by task.
+struct OneExpertByTask : Router {
+  void route(Graph& g) override {
+    Tensor task = g.task_embedding(), gate = sigmoid(matmul(task, g.param("gate", task.cols(), 1, normal(1))));
+    assign(top_k(gate, 1));
+  }
+};
+// As many tokens as there is room for, by a score of the input and of the residual stream. With one expert: who runs.
+struct ReadsResidual : Router {
+  void route(Graph& g) override {
+    Tensor score = matmul(g.x, g.param("of_x", g.D, g.E, normal(1))) +
+                   matmul(g.residual(), g.param("of_residual", g.D, g.E, normal(1)));
+    g.aux("mean_score", sum_columns(mean_rows(sigmoid(score))), 0.3, "so that every token has a gradient");
+    assign_top_tokens(score, sigmoid(score));
+  }
+};
 // The input itself is the gate matrix: width must equal the number of experts.
 struct GivenGates : Router {
   Option<Choice> kind{this, "kind", "vanilla", "vanilla|priority|expert_choice", "how the gates are used"};

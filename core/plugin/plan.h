@@ -8,7 +8,7 @@ namespace swy {
 // `plan` lies in host memory and was made for `batch` by a router that asked for `needs`. Throws Error (environment)
 // naming the router, the site and the first offending entry:
 //   ASSIGN  0 <= count <= max_assign; rows in [0, R), experts in [0, E); weights finite; no (row, expert) twice;
-//           no row whose tokens are all padding
+//           no token that is padding
 //   DENSE   dispatch and combine [T, E*P] finite
 //   MERGE   mix [R, blocks*E] finite
 //   all     the declared kind; aux, metric, expert_x and skip_scale finite where declared; nothing declared is missing

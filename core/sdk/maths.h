@@ -261,10 +261,12 @@ inline Tensor random(Graph& g, Rows rows, int64_t cols, int32_t kind, float mean
 }
 
 // The squared coefficient of variation of each row (population variance), averaged over rows: [1, 1].
-// 0 exactly when every row is constant. The balance losses of Shazeer et al. 2017 have this form.
+// 0 exactly when every row is constant; a row of zeros (a group of nothing but padding) counts as constant. The balance
+// losses of Shazeer et al. 2017 have this form.
 inline Tensor cv_squared(Tensor x) {
+  constexpr float kLeast = 1e-30f, kMost = 1e30f;
   Tensor mean = mean_columns(x);
-  return mean_rows(mean_columns(square(x - mean)) / square(mean));
+  return mean_rows(mean_columns(square(x - mean)) / clamp(square(mean), kLeast, kMost));
 }
 
 }  // namespace swy

@@ -1,0 +1,37 @@
+// A BLOCK site: a router decides which tokens a whole pre-LN transformer block works on; the others pass by.
+//
+//   x = LN1(stream), all tokens      y[t] = stream[t] + weight_t f[t] for kept tokens, y[t] = stream[t] for the others
+//   f = attn + MLP(LN2(stream + attn))      attn = proj(attention(qkv(x)))
+//
+// f is worked out on the kept tokens of each sequence only, in ascending order, and they attend to each other only.
+// Kept rows are packed, so skipped ones enter no product, softmax or second norm. The one expert of the site is the
+// block's update; its parameters keep a dense block's names. With every token kept at weight 1 this is the dense block
+// (Mixture-of-Depths, Raposo et al. 2024). T tokens, N kept ones, D width, H hidden.
+#pragma once
+#include <memory>
+
+#include "core/model/layers.h"
+#include "core/moe/routed_site.h"
+
+namespace swy::model {
+
+class RoutedBlock : public moe::Site {
+ public:
+  // spec.name is the block's, for example "block3"; spec.hidden the width of its MLP. Declares the block's and the
+  // router's tensors in `params` and reserves everything a step touches in `arena`; both are committed by the caller
+  // before the first forward. Throws Error when the router refuses the site or asks for what it does not offer.
+  RoutedBlock(moe::SiteSpec spec, int32_t heads, Instance& router, Params& params, Arena& arena);
+  ~RoutedBlock() override;
+
+  // stream and y are [T, D]; stream stays valid until backward.
+  void forward(const Exec&, const moe::StepInfo&, const moe::SequenceBatch&, const float* stream, float* y);
+  // dstream holds dL/dy and becomes dL/dstream; adds all parameter gradients, aux losses included.
+  void backward(const Exec&, const moe::StepInfo&, const moe::SequenceBatch&, const float* stream, float* dstream);
+  Kept kept() const override;
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace swy::model

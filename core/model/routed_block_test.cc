@@ -1,0 +1,371 @@
+// The routed block against a plain double-precision one worked out from the tokens it says it kept; its gradients; what
+// it costs; and that with every token kept it is the dense block.
+#include "core/model/routed_block.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+
+#include "core/base/error.h"
+#include "core/model/tiny_training.h"
+#include "core/moe/block_fixture.h"
+#include "core/moe/test_routers.h"
+#include "core/ops/loss.h"
+
+namespace swy::model {
+namespace {
+
+using moe::testing::fill;
+using moe::testing::local_router;
+
+const swy_router& reads_residual() { return local_router<moe::testing::ReadsResidual>("reads_residual"); }
+const swy_router& nothing() { return local_router<moe::testing::Nothing>("nothing"); }
+const swy_router& by_task() { return local_router<moe::testing::OneExpertByTask>("one_expert_by_task"); }
+const swy_router& everything() { return *find_router(SWITCHYARD_BUILD_DIR "/plugins/hash.so").router; }
+
+struct Named {
+  const char* name;
+  const swy_router& (*router)();
+  double factor;  // share of the tokens that may run
+  int32_t width, heads, hidden, sequence_tokens, group_sequences, sequences;
+  bool padding;
+};
+const std::vector<Named>& cases() {
+  static const std::vector<Named> all = {
+      {"a_quarter_of_each", reads_residual, 0.25, 6, 2, 5, 8, 1, 5, false},
+      {"ragged", reads_residual, 0.4, 8, 2, 7, 9, 3, 5, false},
+      {"ragged_over_the_batch", reads_residual, 0.3, 6, 1, 5, 7, 4, 4, false},
+      {"padding", reads_residual, 0.5, 6, 3, 5, 8, 2, 5, true},
+      {"one_token", reads_residual, 0.025, 6, 2, 5, 8, 5, 5, false},  // 1 of 40: four sequences keep nothing
+      {"two_chunks", reads_residual, 0.25, 6, 2, 5, 200, 2, 5, false},
+      {"everything", everything, 1, 6, 2, 5, 8, 1, 3, false},
+      {"whole_sequences", by_task, 0.5, 6, 2, 5, 8, 2, 4, false},
+      {"nothing", nothing, 1, 6, 2, 5, 8, 1, 3, false},
+  };
+  return all;
+}
+
+struct Trial {
+  Instance router;
+  Params params;
+  Arena arena;
+  RoutedBlock block;
+  Tally tally;
+  Exec exec{&tally};
+  moe::StepInfo info;
+  int64_t tokens, width;
+  std::vector<uint8_t> mask;
+  std::vector<int32_t> task;
+  std::vector<float> task_embedding;
+  moe::SequenceBatch sequences;
+  std::vector<float> stream, y, dstream, coefficient;  // [T, D]; loss = <coefficient, y> + aux losses
+
+  static moe::SiteSpec site(const Named& n) {
+    moe::SiteSpec s;
+    s.name = "block0", s.kind = SWY_SITE_BLOCK, s.experts = 1;
+    s.width = n.width, s.hidden = n.hidden, s.sequence_tokens = n.sequence_tokens;
+    s.max_sequences = n.sequences, s.group_sequences = n.group_sequences;
+    s.max_tasks = 2, s.d_task = 3;
+    s.train_capacity.factor = s.eval_capacity.factor = n.factor;
+    return s;
+  }
+  explicit Trial(const Named& n)
+      : router(n.router(), {}, 1),
+        block(site(n), n.heads, router, params, arena),
+        tokens(int64_t{n.sequences} * n.sequence_tokens),
+        width(n.width),
+        task_embedding(6),
+        sequences(n.sequences) {
+    params.commit(5);
+    arena.commit();
+    uint64_t seed = 1;
+    for (Param& p : params.all()) fill(p.value, p.size, seed++, 0.7f);
+    const int64_t size = tokens * width;
+    stream.resize(size), y.resize(size), dstream.resize(size), coefficient.resize(size);
+    fill(stream.data(), size, 100), fill(coefficient.data(), size, 101), fill(task_embedding.data(), 6, 102);
+    for (int64_t t = 0; t < tokens; ++t)
+      mask.push_back(t % n.sequence_tokens < n.sequence_tokens - t / n.sequence_tokens);
+    for (int32_t b = 0; b < n.sequences; ++b) task.push_back(b % 2);
+    if (n.padding) sequences.mask = mask.data();
+    sequences.n_tasks = 2, sequences.sequence_task = task.data(), sequences.task_embedding = task_embedding.data();
+  }
+  double loss() {
+    std::fill(y.begin(), y.end(), 99.f);  // overwritten, not added to
+    block.forward(exec, info, sequences, stream.data(), y.data());
+    double sum = block.aux_loss();
+    for (size_t i = 0; i < y.size(); ++i) sum += double{coefficient[i]} * double{y[i]};
+    return sum;
+  }
+  void gradient() {
+    params.zero_grads();
+    loss();
+    dstream = coefficient;
+    block.backward(exec, info, sequences, stream.data(), dstream.data());
+  }
+  std::vector<double> value(const std::string& name) const {
+    const Param* p = params.find("block0." + name);
+    return {p->value, p->value + p->size};
+  }
+};
+
+using Matrix = std::vector<std::vector<double>>;
+
+// x w + b, row by row.
+Matrix affine(const Matrix& x, const std::vector<double>& w, const std::vector<double>& b) {
+  Matrix y;
+  for (const auto& row : x) {
+    y.push_back(b);
+    for (size_t i = 0; i < row.size(); ++i)
+      for (size_t j = 0; j < b.size(); ++j) y.back()[j] += row[i] * w[i * b.size() + j];
+  }
+  return y;
+}
+Matrix layer_norm(const Matrix& x, const std::vector<double>& gain, const std::vector<double>& bias) {
+  Matrix y = x;
+  for (auto& row : y) {
+    double mean = 0, variance = 0;
+    for (const double v : row) mean += v / static_cast<double>(row.size());
+    for (const double v : row) variance += (v - mean) * (v - mean) / static_cast<double>(row.size());
+    for (size_t c = 0; c < row.size(); ++c) row[c] = (row[c] - mean) / std::sqrt(variance + 1e-6) * gain[c] + bias[c];
+  }
+  return y;
+}
+Matrix attention(const Matrix& qkv, size_t heads) {
+  const size_t d = qkv[0].size() / 3, hd = d / heads;
+  Matrix out(qkv.size(), std::vector<double>(d));
+  for (size_t i = 0; i < qkv.size(); ++i)
+    for (size_t h = 0; h < heads; ++h) {
+      std::vector<double> p;
+      double sum = 0;
+      for (const auto& key : qkv) {
+        double dot = 0;
+        for (size_t c = 0; c < hd; ++c) dot += qkv[i][h * hd + c] * key[d + h * hd + c];
+        p.push_back(std::exp(dot / std::sqrt(static_cast<double>(hd))));
+        sum += p.back();
+      }
+      for (size_t j = 0; j < qkv.size(); ++j)
+        for (size_t c = 0; c < hd; ++c) out[i][h * hd + c] += p[j] / sum * qkv[j][2 * d + h * hd + c];
+    }
+  return out;
+}
+// f of the kept tokens of one sequence, from their rows of the stream.
+Matrix update_of(const Trial& t, const Matrix& stream, size_t heads) {
+  const Matrix x = layer_norm(stream, t.value("ln1.g"), t.value("ln1.b"));
+  const Matrix attn = affine(attention(affine(x, t.value("attn.qkv.w"), t.value("attn.qkv.b")), heads),
+                             t.value("attn.proj.w"), t.value("attn.proj.b"));
+  Matrix mid = stream;
+  for (size_t i = 0; i < mid.size(); ++i)
+    for (size_t c = 0; c < mid[i].size(); ++c) mid[i][c] += attn[i][c];
+  Matrix hidden = affine(layer_norm(mid, t.value("ln2.g"), t.value("ln2.b")), t.value("mlp.w1"), t.value("mlp.b1"));
+  for (auto& row : hidden)
+    for (double& u : row) u = 0.5 * u * (1 + std::tanh(std::sqrt(2 / M_PI) * (u + 0.044715 * u * u * u)));
+  Matrix f = affine(hidden, t.value("mlp.w2"), t.value("mlp.b2"));
+  for (size_t i = 0; i < f.size(); ++i)
+    for (size_t c = 0; c < f[i].size(); ++c) f[i][c] += attn[i][c];
+  return f;
+}
+
+class RoutedBlockTest : public ::testing::TestWithParam<Named> {};
+INSTANTIATE_TEST_SUITE_P(Cases, RoutedBlockTest, ::testing::ValuesIn(cases()),
+                         [](const auto& i) { return std::string(i.param.name); });
+
+// y = stream + weight * f over the kept tokens alone, and the stream untouched (every bit) for the others; kept tokens
+// ascend, are as many as the capacity lets in, and none is padding.
+TEST_P(RoutedBlockTest, EqualsThePlainBlock) {
+  const Named& n = GetParam();
+  Trial t(n);
+  t.loss();
+  const moe::Site::Kept kept = t.block.kept();
+  std::vector<double> want(t.stream.begin(), t.stream.end());
+  std::vector<bool> skipped(t.tokens, true);
+  for (int64_t i = 0; i < kept.count;) {
+    Matrix rows;
+    const int64_t first = i, sequence = kept.token[i] / n.sequence_tokens;
+    for (; i < kept.count && kept.token[i] / n.sequence_tokens == sequence; ++i) {
+      const float* row = &t.stream[kept.token[i] * t.width];
+      rows.emplace_back(row, row + t.width);
+      ASSERT_TRUE(i == 0 || kept.token[i] > kept.token[i - 1]);
+      ASSERT_TRUE(!n.padding || t.mask[kept.token[i]]);
+      skipped[kept.token[i]] = false;
+    }
+    const Matrix f = update_of(t, rows, n.heads);
+    for (size_t r = 0; r < f.size(); ++r)
+      for (int64_t c = 0; c < t.width; ++c)
+        want[kept.token[first + r] * t.width + c] += double{kept.weight[kept.entry[first + r]]} * f[r][c];
+  }
+  for (int64_t i = 0; i < t.tokens * t.width; ++i) {
+    if (skipped[i / t.width])
+      ASSERT_EQ(t.y[i], t.stream[i]);
+    else
+      ASSERT_NEAR(t.y[i], want[i], 2e-5 * (1 + std::fabs(want[i]))) << "token " << i / t.width;
+  }
+  const moe::Load& load = t.block.load();
+  EXPECT_EQ(load.kept[0], kept.count);
+  EXPECT_EQ(load.unrouted, load.tokens - kept.count);
+  if (n.router == reads_residual && !n.padding) {
+    EXPECT_EQ(load.kept[0], load.capacity);
+  }
+}
+
+// dL/dstream (through LN1, the router's input and residual, and the block itself) and dL/dparam of block and router
+// equal central differences along random directions.
+TEST_P(RoutedBlockTest, GradientsMatchFiniteDifferences) {
+  Trial t(GetParam());
+  t.gradient();
+  auto compare = [&](float* at, const float* gradient, int64_t size, const std::string& name) {
+    std::vector<float> way(size), start(at, at + size), exact_gradient(gradient, gradient + size);
+    fill(way.data(), size, 55);
+    double exact = 0, best = 1e30;
+    for (int64_t i = 0; i < size; ++i) exact += double{way[i]} * double{exact_gradient[i]};
+    // Smaller steps until the estimate settles: a step that flips a selection jumps, a smaller one does not.
+    for (const double h : {4e-3, 1e-3, 2.5e-4}) {
+      auto shifted = [&](double s) {
+        for (int64_t i = 0; i < size; ++i) at[i] = static_cast<float>(start[i] + s * way[i]);
+        return t.loss();
+      };
+      const double numeric = (8 * (shifted(h) - shifted(-h)) - (shifted(2 * h) - shifted(-2 * h))) / (12 * h);
+      if (std::fabs(numeric - exact) < std::fabs(best - exact)) best = numeric;
+    }
+    std::copy(start.begin(), start.end(), at);
+    EXPECT_NEAR(exact, best, 5e-3 * (1 + std::fabs(exact))) << name;
+  };
+  for (Param& p : t.params.all())
+    if (p.grad) compare(p.value, p.grad, p.size, p.spec.name);
+  compare(t.stream.data(), t.dstream.data(), t.tokens * t.width, "stream");
+}
+
+// Nobody writes past the end of its memory, and two runs give the same bits, forward and backward.
+TEST_P(RoutedBlockTest, SameBitsTwiceInsideItsMemory) {
+  Trial a(GetParam()), b(GetParam());
+  a.gradient(), b.gradient();
+  EXPECT_EQ(a.arena.overrun(), "");
+  EXPECT_EQ(a.y, b.y);
+  EXPECT_EQ(a.dstream, b.dstream);
+  for (size_t i = 0; i < a.params.all().size(); ++i) {
+    const Param &p = a.params.all()[i], &q = b.params.all()[i];
+    for (int64_t j = 0; p.grad && j < p.size; ++j) ASSERT_EQ(p.grad[j], q.grad[j]) << p.spec.name << " " << j;
+  }
+}
+
+// The expert's FLOPs are those of the kept rows, to the last one: products 2 n D (4 D + 2 H) and their biases,
+// attention over pairs of kept tokens of a sequence, the second norm; backward twice the products and what goes with
+// them. LN1 is the model's, on all tokens. Nothing kept costs nothing.
+TEST_P(RoutedBlockTest, CostsWhatItsRowsCost) {
+  const Named& n = GetParam();
+  Trial t(n);
+  t.gradient();
+  const moe::Site::Kept kept = t.block.kept();
+  std::vector<double> of_sequence(n.sequences);
+  for (int64_t i = 0; i < kept.count; ++i) ++of_sequence[kept.token[i] / n.sequence_tokens];
+  double pairs = 0;
+  for (const double k : of_sequence) pairs += n.heads * k * k;
+  const double r = static_cast<double>(kept.count), d = n.width, h = n.hidden, hd = d / n.heads;
+  const double products = 2 * r * d * (4 * d + 2 * h);
+  const double forward = products + pairs * (4 * hd + 5) + r * (3 * d + d + 3 * d + 8 * d + 8 * h + d);
+  const double backward = 2 * products + pairs * (10 * hd + 5) + r * (3 * d + d + 3 * d + (8 + 14) * d + 18 * h + d);
+  EXPECT_EQ(t.tally.of(Part::kExperts, Pass::kForward).flops, forward);
+  EXPECT_EQ(t.tally.of(Part::kExperts, Pass::kBackward).flops, backward);
+  EXPECT_EQ(t.tally.of(Part::kModel, Pass::kForward).flops, 8.0 * static_cast<double>(t.tokens) * d);
+  EXPECT_EQ(t.tally.of(Part::kModel, Pass::kBackward).flops, 14.0 * static_cast<double>(t.tokens) * d);
+}
+
+// The products of a block at capacity 0.25 are a quarter of the dense block's, and its attention a sixteenth.
+TEST(RoutedBlock, CapacityIsCompute) {
+  Named quarter{"", reads_residual, 0.25, 16, 2, 32, 64, 1, 4, false}, all = quarter;
+  all.factor = 1;
+  Trial some(quarter), whole(all);
+  some.loss(), whole.loss();
+  const double pairs = 4 * 2 * 64 * 64 * (4 * 8 + 5);
+  const double few = some.tally.of(Part::kExperts, Pass::kForward).flops,
+               many = whole.tally.of(Part::kExperts, Pass::kForward).flops;
+  EXPECT_EQ(few - pairs / 16, (many - pairs) / 4);
+}
+
+// What stands in padded tokens changes neither the others' outputs nor any gradient of a parameter.
+TEST(RoutedBlock, PaddingIsNothing) {
+  Trial t(cases()[3]);
+  t.gradient();
+  const std::vector<float> y = t.y;
+  std::vector<std::vector<float>> grads;
+  for (const Param& p : t.params.all()) grads.emplace_back(p.grad, p.grad + p.size);
+  for (int64_t i = 0; i < t.tokens * t.width; ++i)
+    if (!t.mask[i / t.width]) t.stream[i] = static_cast<float>(i % 17), t.coefficient[i] = 0;
+  t.gradient();
+  for (int64_t i = 0; i < t.tokens * t.width; ++i)
+    if (t.mask[i / t.width]) {
+      ASSERT_EQ(t.y[i], y[i]);
+    }
+  // LN1 runs on padding too, but no gradient of the block or the router comes back to it.
+  for (size_t i = 0; i < grads.size(); ++i) {
+    const Param& p = t.params.all()[i];
+    for (int64_t j = 0; j < p.size; ++j) ASSERT_EQ(p.grad[j], grads[i][j]) << p.spec.name << " " << j;
+  }
+}
+
+// A ViT with a routed block that keeps every token at weight 1 is the dense ViT: same parameter names, same logits and
+// gradients from the same values; and it learns.
+TEST(RoutedBlock, KeepingEverythingIsTheDenseBlock) {
+  VitConfig dense = tiny_vit();
+  dense.zero_head = false;
+  VitConfig routed = dense;
+  routed.routed_layers = {1}, routed.site = SWY_SITE_BLOCK, routed.experts = 1;
+  Instance router(everything(), {}, 1);
+  TinyTraining a(dense, nullptr, {}), b(routed, &router, {});
+  a.draw_batch(0), b.draw_batch(0);
+  a.train(0), b.train(0);
+  ASSERT_EQ(a.vit.params().all().size(), b.vit.params().all().size());
+  for (int i = 0; i < 40; ++i) EXPECT_NEAR(a.vit.logits()[i], b.vit.logits()[i], 1e-6);
+  for (const Param& p : a.vit.params().all()) {
+    const Param* q = b.vit.params().find(p.spec.name);
+    ASSERT_NE(q, nullptr) << p.spec.name;
+    for (int64_t j = 0; j < p.size; ++j) ASSERT_NEAR(p.grad[j], q->grad[j], 1e-6) << p.spec.name << " " << j;
+  }
+  EXPECT_EQ(b.vit.sites().size(), 1u);
+  EXPECT_EQ(b.vit.sites()[0]->spec().name, "block1");
+  EXPECT_EQ(b.vit.sites()[0]->load().unrouted, 0);
+}
+
+// A ViT whose second block runs on a quarter of the tokens learns, and each of its steps costs less than a dense one.
+TEST(RoutedBlock, LearnsForLess) {
+  VitConfig config = tiny_vit();
+  TinyTraining dense(config, nullptr, {});
+  config.routed_layers = {1}, config.site = SWY_SITE_BLOCK, config.experts = 1;
+  config.train_capacity.factor = config.eval_capacity.factor = 0.25;
+  Instance router(reads_residual(), {}, 1);
+  TinyTraining t(config, &router, {});
+  dense.draw_batch(0), t.draw_batch(0);
+  const double first = t.train(0);
+  dense.train(0);
+  EXPECT_LT(t.tally.total().flops, 0.75 * dense.tally.total().flops);
+  double last = first;
+  for (int64_t step = 1; step < 40; ++step) last = t.train(step);
+  EXPECT_LT(last, 0.8 * first);
+  EXPECT_EQ(t.vit.overrun(), "");
+}
+
+// What a block site cannot carry out is refused by name, when it is built.
+TEST(RoutedBlock, Refusals) {
+  const auto refusal = [](const swy_router& router, int32_t experts) {
+    Named n = cases()[0];
+    moe::SiteSpec s = Trial::site(n);
+    s.experts = experts;
+    Instance instance(router, {}, 1);
+    Params params;
+    Arena arena;
+    try {
+      RoutedBlock block(s, n.heads, instance, params, arena);
+    } catch (const Error& e) {
+      EXPECT_EQ(e.kind, Kind::kUsage);
+      return std::string(e.what());
+    }
+    return std::string("no refusal");
+  };
+  EXPECT_EQ(refusal(everything(), 2), "block0: a block site has one expert, the block itself; got experts = 2");
+  EXPECT_EQ(
+      refusal(local_router<moe::testing::MergeBySequence>("merge_by_sequence"), 1),
+      "router 'merge_by_sequence' at block0 asks for a plan other than ASSIGN, which block sites do not offer; use "
+      "a router for block sites");
+}
+
+}  // namespace
+}  // namespace swy::model

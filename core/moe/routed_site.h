@@ -1,0 +1,48 @@
+// What all routed places have in common for those who only look at them: models, training loops, metrics.
+#pragma once
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "core/moe/router_at_site.h"
+
+namespace swy::moe {
+
+class Site {
+ public:
+  virtual ~Site() = default;
+  Site(const Site&) = delete;
+  Site& operator=(const Site&) = delete;
+
+  // After the optimiser step: tells the router what load it caused.
+  void update(const Exec& ex, const StepInfo& info) { router_.update(ex, info); }
+
+  const SiteSpec& spec() const { return router_.spec; }
+  Load& load() { return router_.load; }  // accumulates over forwards until reset
+  const std::vector<std::string>& aux_names() const { return router_.aux_names; }
+  const float* aux_values() const { return router_.memory.plan().aux; }  // [n_aux] of the last forward
+  double aux_loss() const {                                              // their weighted sum
+    double sum = 0;
+    for (size_t i = 0; i < aux_names().size(); ++i) sum += double{router_.aux_weights[i]} * double{aux_values()[i]};
+    return sum;
+  }
+  const std::vector<std::string>& metric_names() const { return router_.metric_names; }
+  const float* metric_values() const { return router_.memory.plan().metric; }  // [n_metrics] of the last forward
+
+  // The pairs kept from the last forward's ASSIGN plan, packed by expert, for analysis and tests; none for other plans.
+  struct Kept {
+    int64_t count;
+    const int32_t *token, *expert, *entry;  // [count]; entry: place in the plan's list
+    const float* weight;                    // by entry
+  };
+  virtual Kept kept() const = 0;
+
+  void observe(StageObserver* observer) { router_.observer = observer; }  // null: nobody; outlives what it sees
+
+ protected:
+  Site(SiteSpec spec, Instance& router, Params& params, Arena& arena)
+      : router_(std::move(spec), router, params, arena) {}
+  RouterAtSite router_;
+};
+
+}  // namespace swy::moe

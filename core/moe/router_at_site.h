@@ -1,0 +1,74 @@
+// A router at one site, whatever is routed there: its tensors, the memory of its calls, its plan, its backward call,
+// and the book of the load it caused. What a site kind adds is what it does with the plan.
+#pragma once
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "core/device/exec.h"
+#include "core/device/params.h"
+#include "core/moe/call_memory.h"
+#include "core/moe/load.h"
+#include "core/moe/site.h"
+#include "core/plugin/instance.h"
+
+namespace swy::moe {
+
+// The parts of a pass, in the order forward goes through them; backward goes the other way. For measurement.
+enum class Stage { kRouter, kDispatch, kExperts, kCombine };
+class StageObserver {
+ public:
+  virtual ~StageObserver() = default;
+  virtual void begin(Stage) = 0;
+  virtual void end(Stage) = 0;
+};
+
+class RouterAtSite {
+ public:
+  // Asks the router for its needs, declares its tensors in `params` and reserves the memory of its calls in `arena`;
+  // both are committed by the caller before the first step. Throws Error when the router refuses the site or asks for
+  // what the site does not offer.
+  RouterAtSite(SiteSpec spec, Instance& router, Params& params, Arena& arena);
+  RouterAtSite(const RouterAtSite&) = delete;
+  RouterAtSite& operator=(const RouterAtSite&) = delete;
+
+  const SiteSpec spec;
+  const swy_site site;
+  const swy_needs needs;
+  const CallMemory memory;
+  std::vector<std::string> aux_names, metric_names;
+  std::vector<float> aux_weights;
+  Load load, recent;  // since reset(); of the last forward
+  StageObserver* observer = nullptr;
+
+  // ---- forward ----
+  // The router's plan for this batch; starts `recent` afresh for the dispatchers to add to.
+  swy_plan plan(const Exec&, const StepInfo&, const swy_batch&);
+  void book(const StepInfo&);  // `recent` has happened
+
+  // ---- backward ----
+  // The router's own backward pass from dL/dplan, which the dispatchers left in `memory`. Adds into its gradients and
+  // into dx and dresidual [T, D]; dresidual may be null when the router does not read the residual stream.
+  void backward(const Exec&, const StepInfo&, const swy_batch&, const swy_plan&, float* dx, float* dresidual);
+
+  void update(const Exec&, const StepInfo&);  // after the optimiser step: tells the router what load it caused
+
+  template <class Body>
+  void stage(Stage s, Body&& body) {
+    if (observer) observer->begin(s);
+    body();
+    if (observer) observer->end(s);
+  }
+
+ private:
+  void declare();
+  swy_state state();
+  Instance& router_;
+  Params& params_;
+  std::vector<int> params_of_, buffers_of_;  // handles in params_
+  std::vector<swy_tensor> param_, grad_, buffer_;
+  std::vector<int32_t> untold_kept_, untold_dropped_;  // what the router has not been told in update() yet
+  int64_t untold_tokens_ = 0;
+};
+
+}  // namespace swy::moe
