@@ -79,8 +79,13 @@ std::vector<std::string> extremes(const swy_option& o) {
 }
 
 void takes_its_presets(const Subject& subject, const CaseContext&) {
-  const std::string refusal = go_through(*subject.router, {}, site_of(ordinary_shape()), "with all presets");
-  if (!refusal.empty()) broken("R06", "it refuses its own presets at an ordinary site: ", refusal);
+  DrawnShape block = ordinary_shape();
+  block.experts = 1;
+  const std::string ffn = go_through(*subject.router, {}, site_of(ordinary_shape()), "with all presets");
+  if (ffn.empty()) return;
+  const std::string refusal = go_through(*subject.router, {}, site_of(block, SWY_SITE_BLOCK), "with all presets");
+  if (!refusal.empty())
+    broken("R06", "it refuses its own presets at an FFN site: ", ffn, "; and at a block site: ", refusal);
 }
 
 void takes_or_refuses_options(const Subject& subject, const CaseContext& context) {
@@ -253,7 +258,7 @@ void sets_up_in_threads(const Subject& subject, const CaseContext&) {
 std::vector<Case> init_cases() {
   return {
       {"init.load", "init", "R04", "The plugin loads and its tables are in order.", loads, false},
-      {"init.presets", "init", "R06", "Every setup call takes the preset options at an ordinary site.",
+      {"init.presets", "init", "R06", "Every setup call takes the preset options at an ordinary site, FFN or block.",
        takes_its_presets},
       {"init.options", "init", "R06",
        "Each option at the ends of its range, and each choice, is taken, or refused "

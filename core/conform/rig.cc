@@ -24,15 +24,21 @@ Init init_of(int32_t abi) {
   return table[abi];
 }
 
+constexpr int64_t kMostState = 1 << 20;  // drawn options may ask for matrices that would take minutes to copy and check
+
+int64_t elements(const swy_tensor_spec& spec) {
+  int64_t n = 1;
+  for (int32_t a = 0; a < spec.rank; ++a) n *= spec.shape[a];
+  return n;
+}
+
 std::vector<float> first_value(const swy_tensor_spec& spec, uint64_t seed) {
   TensorSpec t;
   t.name = spec.name;
   t.shape.assign(spec.shape, spec.shape + spec.rank);
   t.init = init_of(spec.init);
   t.init_scale = spec.init_scale;
-  int64_t n = 1;
-  for (const int64_t extent : t.shape) n *= extent;
-  std::vector<float> value(static_cast<size_t>(n)), spread;
+  std::vector<float> value(static_cast<size_t>(elements(spec))), spread;
   initialise(t, seed, value.data());
   if (spec.role != SWY_PARAM) return value;
   draw(spread, value.size(), child_seed(seed, 1), 0.3f);
@@ -89,6 +95,10 @@ Rig::Rig(const swy_router& router, Setting setting)
   const DrawnShape& s = setting_.shape;
   site_ = site_of(s, setting_.site_kind);
   needs_ = instance_.needs(site_);
+  int64_t state = 0;
+  for (uint32_t i = 0; i < needs_.n_tensors; ++i) state += elements(needs_.tensors[i]);
+  if (state > kMostState)
+    usage_error("router '", router.id, "' wants ", state, " numbers of state; this check takes at most ", kMostState);
   const auto tokens = static_cast<size_t>(s.tokens()), width = static_cast<size_t>(s.width);
   const auto experts = static_cast<size_t>(s.experts);
   const uint64_t seed = setting_.seed;

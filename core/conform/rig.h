@@ -50,7 +50,7 @@ struct Setting {
 
 class Rig {
  public:
-  // Throws Error when the router refuses options or site.
+  // Throws Error when the router refuses options or site, or wants more state than a quick check can hold.
   Rig(const swy_router&, Setting);
 
   void forward();

@@ -1,5 +1,6 @@
 // Sinkhorn scaling on the CPU, in the log domain: v = log(b) - logsumexp over rows of (x + u), then
 // u = -logsumexp over columns of (x + v). A row or column without mass (-inf throughout) gets -inf, plan 0.
+#include <algorithm>
 #include <limits>
 
 #include "core/ops/flops.h"
@@ -69,8 +70,12 @@ void sinkhorn(const Exec& ex, int64_t n_seg, const int32_t* seg, int64_t rows, i
       float* scaling = v + s * cols;
       std::fill(u + r0, u + r1, 0.0f);
       std::fill(scaling, scaling + cols, 0.0f);
-      const float log_b = fast_log(static_cast<float>(r1 - r0) / static_cast<float>(cols));
-      for (int32_t i = 0; i < iterations && r1 > r0; ++i) {
+      // Rows without mass do not count, so that padding changes no bit of the others.
+      int64_t real = 0;
+      for (int64_t r = r0; r < r1; ++r)
+        real += std::any_of(x + r * cols, x + (r + 1) * cols, [](float logit) { return logit > kNone; });
+      const float log_b = fast_log(static_cast<float>(real) / static_cast<float>(cols));
+      for (int32_t i = 0; i < iterations && real > 0; ++i) {
         fit_columns(r0, r1, cols, x, u, log_b, scaling);
         fit_rows(r0, r1, cols, x, scaling, u);
       }
