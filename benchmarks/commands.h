@@ -15,6 +15,8 @@ void add_describe_command(CLI::App&);
 void add_report_command(CLI::App&);
 void add_data_command(CLI::App&, int& exit_code);
 void add_new_command(CLI::App&);
+void add_conform_command(CLI::App&, int& exit_code);
+void add_conform_case_command(CLI::App&);  // hidden: the child of `conform`
 
 // Writes the files of a new router `id` into `directory` and says what to do next: a project of its own, or a folder of
 // a source tree's plugins/. Throws Error (usage) when the id is no good or taken, or the directory is not empty.

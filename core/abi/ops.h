@@ -6,10 +6,12 @@
  *   - outputs are overwritten, except arguments marked `add`, which are added to
  *   - inputs and outputs may not overlap unless a line says so
  *   - a *segment* table `seg` has n_seg + 1 ascending row offsets on the device; rows outside it are untouched
+ *   - a `mask` has one byte per row, 0 = padding, which is left out; NULL = no padding
  *   - ties go to the lower index; sorting is stable; sums run in a fixed order (bit-identical on the CPU
  *     for the same thread count)
  *   - under SWY_EXEC_DRY an op adds its work to the counters and touches no memory
- * The table only grows at its end until the freeze; later kernels become "swy.ops/2".
+ * Before the freeze a break raises SWY_OPS_VERSION, which a plugin compares with swy_ops.version; after it the table
+ * does not change, and later kernels become "swy.ops/2".
  */
 /* clang-format off */
 #ifndef SWITCHYARD_OPS_H
@@ -20,6 +22,7 @@ extern "C" {
 #endif
 
 #define SWY_OPS_ID "swy.ops/1"
+#define SWY_OPS_VERSION 2
 
 enum { /* unary maps; p, q are parameters */
   SWY_AFFINE,     /* p*x + q */
@@ -37,7 +40,7 @@ enum { SWY_OVER_ROWS, SWY_OVER_COLUMNS };                        /* reduce [m,n]
 enum { SWY_RANDOM_UNIFORM, SWY_RANDOM_NORMAL, SWY_RANDOM_GUMBEL };
 
 typedef struct swy_ops {
-  uint32_t struct_size, version;
+  uint32_t struct_size, version; /* version: SWY_OPS_VERSION of the host */
   /* c[m,n] = alpha * op(a)[m,k] * op(b)[k,n] + beta * c; op = transpose when the flag is 1 */
   swy_status (*gemm)(const swy_exec *, int32_t trans_a, int32_t trans_b, int64_t m, int64_t n, int64_t k,
                      float alpha, const float *a, const float *b, float beta, float *c);
@@ -45,7 +48,7 @@ typedef struct swy_ops {
   swy_status (*softmax_rows)(const swy_exec *, int64_t rows, int64_t cols, const float *x, float *y);
   swy_status (*softmax_rows_backward)(const swy_exec *, int64_t rows, int64_t cols, const float *y,
                                       const float *dy, float *dx_add);
-  /* softmax down each column within each row segment; x may equal y */
+  /* softmax down each column within each row segment; x may equal y. -inf gives 0, a column of -inf gives zeros */
   swy_status (*softmax_segments)(const swy_exec *, int64_t n_seg, const int32_t *seg, int64_t rows, int64_t cols,
                                  const float *x, float *y);
   swy_status (*softmax_segments_backward)(const swy_exec *, int64_t n_seg, const int32_t *seg, int64_t rows,
@@ -72,7 +75,7 @@ typedef struct swy_ops {
   swy_status (*normalise_rows_backward)(const swy_exec *, int64_t rows, int64_t cols, const float *y, const float *r,
                                         const float *dy, float *dx_add);
   /* y = (x - mean) * rstd * gain + bias by row; gain and bias may be NULL. backward adds into dx, dgain, dbias
-   * (the last two may be NULL). mean and rstd are [rows]. */
+   * (each may be NULL). mean and rstd are [rows]. */
   swy_status (*layer_norm)(const swy_exec *, int64_t rows, int64_t cols, float eps, const float *x,
                            const float *gain, const float *bias, float *y, float *mean, float *rstd);
   swy_status (*layer_norm_backward)(const swy_exec *, int64_t rows, int64_t cols, const float *x, const float *gain,
@@ -90,30 +93,34 @@ typedef struct swy_ops {
                                 const float *b, int32_t shape_b, const float *dy, float *da_add, float *db_add);
   swy_status (*axpby)(const swy_exec *, int64_t n, float alpha, const float *x, float beta, float *y); /* y = ax + by */
   swy_status (*fill)(const swy_exec *, int64_t n, float value, float *y);
-  /* y = sum or mean of x[m,n] over rows ([n]) or columns ([m]); backward spreads dy: dx += dy (/ count) */
-  swy_status (*reduce)(const swy_exec *, int32_t kind, int32_t axis, int64_t m, int64_t n, const float *x, float *y);
-  swy_status (*reduce_backward)(const swy_exec *, int32_t kind, int32_t axis, int64_t m, int64_t n, const float *dy,
-                                float *dx_add);
-  /* y[s,:] = sum or mean of x over the rows of segment s (empty segment: 0); backward spreads dy */
+  /* y = sum or mean of x[m,n] over rows ([n]) or columns ([m]; takes no mask); nothing to add up: 0. backward spreads
+   * dy: dx += dy (/ count) */
+  swy_status (*reduce)(const swy_exec *, int32_t kind, int32_t axis, int64_t m, int64_t n, const uint8_t *mask,
+                       const float *x, float *y);
+  swy_status (*reduce_backward)(const swy_exec *, int32_t kind, int32_t axis, int64_t m, int64_t n,
+                                const uint8_t *mask, const float *dy, float *dx_add);
+  /* y[s,:] = sum or mean of x over the rows of segment s (none: 0); backward spreads dy */
   swy_status (*segment_reduce)(const swy_exec *, int32_t kind, int64_t n_seg, const int32_t *seg, int64_t rows,
-                               int64_t cols, const float *x, float *y);
+                               int64_t cols, const uint8_t *mask, const float *x, float *y);
   swy_status (*segment_reduce_backward)(const swy_exec *, int32_t kind, int64_t n_seg, const int32_t *seg,
-                                        int64_t rows, int64_t cols, const float *dy, float *dx_add);
+                                        int64_t rows, int64_t cols, const uint8_t *mask, const float *dy,
+                                        float *dx_add);
   /* y[i,:] = x[index[i],:] for i < n; backward: dx[index[i],:] += dy[i,:] (indices may repeat; n_x rows in x) */
   swy_status (*gather_rows)(const swy_exec *, int64_t n, int64_t n_x, int64_t cols, const int32_t *index,
                             const float *x, float *y);
   swy_status (*scatter_add_rows)(const swy_exec *, int64_t n, int64_t n_x, int64_t cols, const int32_t *index,
                                  const float *dy, float *dx_add);
-  /* stable argsort of key[n]; scratch: work[n] */
-  swy_status (*sort)(const swy_exec *, int64_t n, int32_t descending, const float *key, int32_t *index,
-                     int32_t *work);
+  /* stable argsort of key[rows] within each segment, as row numbers; scratch: work[rows] */
+  swy_status (*sort_segments)(const swy_exec *, int64_t n_seg, const int32_t *seg, int64_t rows, int32_t descending,
+                              const float *key, int32_t *index, int32_t *work);
   /* y[i] from (swy_exec.seed, stream, i) alone: uniform in [mean, mean + scale), normal(mean, scale), or
    * mean + scale * Gumbel */
   swy_status (*random)(const swy_exec *, int32_t kind, uint64_t stream, int64_t n, float mean, float scale, float *y);
   /* out[i] = mixed(id[i], salt) mod modulus; the same integers on every device */
   swy_status (*hash)(const swy_exec *, int64_t n, const int32_t *id, uint64_t salt, int32_t modulus, int32_t *out);
   /* Entropic plan per segment of rows: marginals 1 by row and rows/cols by column, plan = exp(u + x + v), `iterations`
-   * rounds, each columns then rows. u[rows], v[n_seg, cols] are the log scalings. No backward. */
+   * rounds, each columns then rows. u[rows], v[n_seg, cols] are the log scalings. A row of -inf has no mass and gets 0.
+   * x may equal plan. No backward. */
   swy_status (*sinkhorn)(const swy_exec *, int64_t n_seg, const int32_t *seg, int64_t rows, int64_t cols,
                          int32_t iterations, const float *x, float *plan, float *u, float *v);
   /* ASSIGN list from index[rows,k], weight[rows,k] (NULL = all 1/k): all first choices, then all second choices, ...;
@@ -124,6 +131,23 @@ typedef struct swy_ops {
   /* dweight[rows,k] += gradient of the list's weights at the place each pair was listed */
   swy_status (*assign_rows_backward)(const swy_exec *, int64_t rows, int64_t k, const int32_t *order,
                                      const uint8_t *mask, const float *dlist, float *dweight_add);
+  /* y[r,:] = mask[r] ? x[r,:] : value; x may equal y */
+  swy_status (*mask_rows)(const swy_exec *, int64_t rows, int64_t cols, const uint8_t *mask, float value,
+                          const float *x, float *y);
+  /* Equal consecutive parts of each segment: the i-th of its n unmasked rows, in `order` (row numbers by segment, as
+   * sort_segments gives; NULL = ascending), gets part[row] = floor(i * parts / n). Masked rows get 0. */
+  swy_status (*split_segments)(const swy_exec *, int64_t n_seg, const int32_t *seg, int64_t rows, int32_t parts,
+                               const int32_t *order, const uint8_t *mask, int32_t *part);
+  /* Sparsity-constrained plan per segment: at most k[s] rows for each column. See core/ops/transport.h for the problem
+   * and its rounds; work[6 * rows], 8-byte aligned. No backward. */
+  swy_status (*sparse_transport)(const swy_exec *, int64_t n_seg, const int32_t *seg, const int32_t *k, int64_t rows,
+                                 int64_t cols, float gamma, int32_t iterations, float rate, const uint8_t *mask,
+                                 const float *x, float *plan, float *work);
+  /* Entropic plan per segment in [0, 1], as logs: k[s] for each column, at most `cap` for each row. See
+   * core/ops/transport.h; work[rows * cols + rows]. No backward. */
+  swy_status (*capped_transport)(const swy_exec *, int64_t n_seg, const int32_t *seg, const int32_t *k, int64_t rows,
+                                 int64_t cols, float cap, float entropy, int32_t iterations, const uint8_t *mask,
+                                 const float *x, float *log_plan, float *work);
   /* totals of FLOPs and bytes counted so far in this run; the difference of two readings is the work between them */
   swy_status (*tally)(const swy_exec *, double *flops, double *bytes);
   /* adds the work of a kernel that is not in this table to the run's counters: how a custom op pays */

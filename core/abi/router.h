@@ -51,8 +51,10 @@ enum { SWY_IN_RESIDUAL = 1, SWY_IN_TOKEN_ID = 2, SWY_IN_TASK = 4, SWY_IN_TASK_EM
 enum { SWY_REWRITES_INPUT = 1, SWY_SKIP_SCALE = 2, SWY_SKIPPED_ROWS_KEEP_KV = 4 }; /* swy_needs.flags */
 enum { SWY_DATA_NONE, SWY_DATA_EXPERTS, SWY_DATA_UNLABELLED, SWY_DATA_FEW_SHOT, SWY_DATA_FULL }; /* data access */
 enum { SWY_CAP_CPU = 1, SWY_CAP_CUDA = 2, SWY_CAP_BACKWARD = 4, SWY_CAP_CAUSAL = 8, SWY_CAP_BITWISE = 16,
-       SWY_CAP_GRAPH_CAPTURE = 32, SWY_CAP_NEEDS_FIT = 64, SWY_CAP_BATCH_COUPLED = 128 };
-enum { SWY_EXEC_DRY = 1 }; /* swy_exec.flags: host ops count their work and touch no memory */
+       SWY_CAP_GRAPH_CAPTURE = 32, SWY_CAP_NEEDS_FIT = 64, SWY_CAP_BATCH_COUPLED = 128,
+       SWY_CAP_STRAIGHT_THROUGH = 256 };                   /* backward is the gradient of a surrogate of forward */
+enum { SWY_EXEC_DRY = 1,          /* swy_exec.flags: host ops count their work and touch no memory */
+       SWY_EXEC_SURROGATE = 2 };  /* forward shows the surrogate that backward differentiates (STRAIGHT_THROUGH) */
 enum { SWY_LOG_INFO, SWY_LOG_WARNING, SWY_LOG_ERROR };
 
 /* ---- frozen: these travel in arrays ---------------------------------------------------------- */
@@ -152,7 +154,8 @@ typedef struct swy_batch { /* in: what is routed now */
   const int32_t *prompt_tokens;         /* [B] or NULL (SWY_IN_PROMPT) */
   const int32_t *group_begin;           /* [G + 1] token offsets; capacity holds per (group, expert) */
   const int32_t *group_capacity;        /* [G] */
-  const int32_t *row_begin;             /* [R + 1] token offsets of each row; NULL = a row is a token */
+  const int32_t *row_begin;             /* [R + 1] token offsets of each row. NULL: a row is a token, or a task, whose
+                                           tokens are those of the sequences with sequence_task = row */
 } swy_batch;
 
 typedef struct swy_state { /* in: the declared tensors of this site, in declared order */
@@ -197,7 +200,8 @@ typedef struct swy_router { /* one per algorithm; static in the plugin */
   void (*destroy)(void *self);
   swy_status (*needs)(void *self, const swy_site *, swy_needs *, swy_exec *);
   swy_status (*cost)(void *self, const swy_site *, swy_cost *, swy_exec *);
-  /* step: enqueue on swy_exec.stream. backward is present iff SWY_CAP_BACKWARD; it adds into swy_state.grad and dx. */
+  /* step: enqueue on swy_exec.stream. backward is present iff SWY_CAP_BACKWARD; it adds into swy_state.grad and dx:
+   * dx[0] is the gradient of x, and with SWY_IN_RESIDUAL dx[1] that of residual. */
   swy_status (*forward)(void *self, swy_exec *, const swy_batch *, const swy_state *, swy_plan *);
   swy_status (*backward)(void *self, swy_exec *, const swy_batch *, const swy_state *, const swy_plan *,
                          const swy_plan_grad *, const swy_tensor *dx);

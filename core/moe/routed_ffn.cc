@@ -10,7 +10,6 @@
 #include "core/moe/dispatch_merge.h"
 #include "core/moe/experts.h"
 #include "core/ops/maps.h"
-#include "core/plugin/plan.h"
 
 namespace swy::moe {
 namespace {
@@ -47,7 +46,6 @@ struct RoutedFfn::Impl {
   int64_t untold_tokens = 0;
   std::vector<std::string> aux_names, metric_names;
   std::vector<float> aux_weights;
-  bool plan_checked[2] = {false, false};  // first plan of training, of evaluation
   StageObserver* observer = nullptr;
 
   Impl(SiteSpec s, Instance& r, Params& p, Arena& a)
@@ -182,9 +180,6 @@ struct RoutedFfn::Impl {
     std::fill_n(p.aux, needs.n_aux, 0.f);
     std::fill_n(p.metric, needs.n_metrics, 0.f);
     stage(Stage::kRouter, [&] { router.forward(call, b, state(), p); });
-    bool& checked = plan_checked[info.phase == SWY_TRAIN ? 0 : 1];
-    if (!checked) check_plan(router.router(), needs, b, p);
-    checked = true;
   }
 
   void remember(const Load& l) {
@@ -231,7 +226,7 @@ struct RoutedFfn::Impl {
     swy_plan_grad d = memory.plan_grad();
     d.aux = aux_weights.data();
     const swy_tensor dx_tensor{dx, {tokens, spec.width, 1, 1}, 2, SWY_F32};
-    stage(Stage::kRouter, [&] { router.backward(call, b, state(), p, d, dx_tensor); });
+    stage(Stage::kRouter, [&] { router.backward(call, b, state(), p, d, &dx_tensor); });
   }
 
   void update(const Exec& ex, const StepInfo& info) {

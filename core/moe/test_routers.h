@@ -24,7 +24,7 @@ struct GivenGates : Router {
   void route(Graph& g) override {
     if (kind == "expert_choice") return assign_top_tokens(g.x, g.x);
     TopK top = top_k(g.x, k);
-    assign(top, kind == "priority" ? sorted_rows(column(top.value, 0)) : Tensor{});
+    assign(top, kind == "priority" ? sorted_tokens(column(top.value, 0)) : Tensor{});
   }
 };
 // No token goes anywhere.

@@ -14,6 +14,7 @@
 #include "core/ops/softmax.h"
 #include "core/ops/sort.h"
 #include "core/ops/topk.h"
+#include "core/ops/transport.h"
 
 namespace swy::ops {
 namespace {
@@ -95,18 +96,36 @@ const Case kCases[] = {
     {"axpby", 3 * n, 12 * n, [](const Exec& ex, const Arrays& a) { axpby(ex, kAll, 2, a.x, 3, a.add); }},
     {"fill", 0, 4 * n, [](const Exec& ex, const Arrays& a) { fill(ex, kAll, 2, a.out); }},
     {"reduce mean over rows", n + cols, 4 * (n + cols),
-     [](const Exec& ex, const Arrays& a) { reduce(ex, SWY_MEAN, SWY_OVER_ROWS, kRows, kCols, a.x, a.r); }},
+     [](const Exec& ex, const Arrays& a) { reduce(ex, SWY_MEAN, SWY_OVER_ROWS, kRows, kCols, nullptr, a.x, a.r); }},
     {"reduce sum over columns", n, 4 * (n + rows),
-     [](const Exec& ex, const Arrays& a) { reduce(ex, SWY_SUM, SWY_OVER_COLUMNS, kRows, kCols, a.x, a.r); }},
+     [](const Exec& ex, const Arrays& a) { reduce(ex, SWY_SUM, SWY_OVER_COLUMNS, kRows, kCols, nullptr, a.x, a.r); }},
     {"reduce_backward", 2 * n, 8 * n + 4 * cols,
-     [](const Exec& ex, const Arrays& a) { reduce_backward(ex, SWY_MEAN, SWY_OVER_ROWS, kRows, kCols, a.x, a.add); }},
+     [](const Exec& ex, const Arrays& a) {
+       reduce_backward(ex, SWY_MEAN, SWY_OVER_ROWS, kRows, kCols, nullptr, a.x, a.add);
+     }},
     {"segment_reduce", n, 4 * (n + kSegments * cols + kSegments + 1),
-     [](const Exec& ex, const Arrays& a) { segment_reduce(ex, SWY_SUM, kSegments, a.seg, kRows, kCols, a.x, a.out); }},
+     [](const Exec& ex, const Arrays& a) {
+       segment_reduce(ex, SWY_SUM, kSegments, a.seg, kRows, kCols, nullptr, a.x, a.out);
+     }},
     {"segment_reduce_backward", 2 * n, 8 * n + 4 * (kSegments * cols + kSegments + 1),
      [](const Exec& ex, const Arrays& a) {
-       segment_reduce_backward(ex, SWY_MEAN, kSegments, a.seg, kRows, kCols, a.x, a.add);
+       segment_reduce_backward(ex, SWY_MEAN, kSegments, a.seg, kRows, kCols, nullptr, a.x, a.add);
      }},
-    {"sort", 3000 * 12, 8 * rows, [](const Exec& ex, const Arrays& a) { sort(ex, kRows, true, a.x, a.i, a.j); }},
+    {"sort_segments", 3000 * 12, 8 * rows + 4 * (kSegments + 1),
+     [](const Exec& ex, const Arrays& a) { sort_segments(ex, kSegments, a.seg, kRows, true, a.x, a.i, a.j); }},
+    {"split_segments", 0, 8 * rows + 4 * (kSegments + 1),
+     [](const Exec& ex, const Arrays& a) { split_segments(ex, kSegments, a.seg, kRows, 7, a.id, nullptr, a.i); }},
+    {"mask_rows", 0, 8 * n,
+     [](const Exec& ex, const Arrays& a) { mask_rows(ex, kRows, kCols, nullptr, 0, a.x, a.out); }},
+    {"sparse_transport", (8.0 * 3 + 8) * n + 14.0 * 3 * rows, 8 * n + 24 * rows + 8 * (kSegments + 1),
+     [](const Exec& ex, const Arrays& a) {
+       sparse_transport(ex, kSegments, a.seg, a.k, kRows, kCols, 1, 3, 0.01f, nullptr, a.x, a.out,
+                        reinterpret_cast<float*>(a.i));  // its room holds no floats to compare
+     }},
+    {"capped_transport", (14.0 * 3 + 1) * rows * 30, 12 * rows * 30 + 4 * rows + 8 * (kSegments + 1),
+     [](const Exec& ex, const Arrays& a) {  // fewer columns: its room, rows * (cols + 1), has to fit
+       capped_transport(ex, kSegments, a.seg, a.k, kRows, 30, 2, 0.1f, 3, nullptr, a.x, a.out, a.add);
+     }},
     {"normals", 5 * n, 4 * n,
      [](const Exec& ex, const Arrays& a) { random(ex, SWY_RANDOM_NORMAL, 1, 2, kAll, 0, 1, a.out); }},
     {"hash", 0, 8 * rows, [](const Exec& ex, const Arrays& a) { hash(ex, kRows, a.id, 5, 8, a.i); }},

@@ -23,13 +23,16 @@ void axpby(const Exec&, int64_t n, float alpha, const float* x, float beta, floa
 void fill(const Exec&, int64_t n, float value, float* y);
 
 // y = sum or mean of x[m,n] over rows ([n]) or columns ([m]); backward: dx += dy, divided by the count for a mean.
-void reduce(const Exec&, int32_t kind, int32_t axis, int64_t m, int64_t n, const float* x, float* y);
-void reduce_backward(const Exec&, int32_t kind, int32_t axis, int64_t m, int64_t n, const float* dy, float* dx_add);
+// Rows whose mask is 0 (null: none) are left out of sums over rows and of their count.
+void reduce(const Exec&, int32_t kind, int32_t axis, int64_t m, int64_t n, const uint8_t* mask, const float* x,
+            float* y);
+void reduce_backward(const Exec&, int32_t kind, int32_t axis, int64_t m, int64_t n, const uint8_t* mask,
+                     const float* dy, float* dx_add);
 
-// y[s,:] = sum or mean over the rows of segment s (empty: 0); backward spreads dy over the segment's rows.
+// y[s,:] = sum or mean over the unmasked rows of segment s (none: 0); backward spreads dy over those rows.
 void segment_reduce(const Exec&, int32_t kind, int64_t n_seg, const int32_t* seg, int64_t rows, int64_t cols,
-                    const float* x, float* y);
+                    const uint8_t* mask, const float* x, float* y);
 void segment_reduce_backward(const Exec&, int32_t kind, int64_t n_seg, const int32_t* seg, int64_t rows, int64_t cols,
-                             const float* dy, float* dx_add);
+                             const uint8_t* mask, const float* dy, float* dx_add);
 
 }  // namespace swy::ops

@@ -22,10 +22,10 @@ TEST(Reduce, ValuesAndGradients) {
         Bench bench;
         const Floats x = draw(m * n, 1), dy = draw(axis == SWY_OVER_ROWS ? n : m, 2);
         Floats y(dy.size(), -7);
-        reduce(bench.ex, kind, axis, m, n, x.data(), y.data());
+        reduce(bench.ex, kind, axis, m, n, nullptr, x.data(), y.data());
         expect_close(y, reference(kind, axis, m, n, wide(x)), 1e-5);
         expect_gradient([&](const Values& v) { return reference(op, over, rows, cols, v); }, x, dy,
-                        [&](float* dx) { reduce_backward(bench.ex, op, over, rows, cols, dy.data(), dx); });
+                        [&](float* dx) { reduce_backward(bench.ex, op, over, rows, cols, nullptr, dy.data(), dx); });
       }
 }
 
@@ -35,11 +35,11 @@ TEST(Reduce, LongSums) {
   Bench bench;
   const Floats x(kCount, 0.1f);
   Floats y(2);
-  reduce(bench.ex, SWY_MEAN, SWY_OVER_COLUMNS, 1, kCount, x.data(), y.data());
+  reduce(bench.ex, SWY_MEAN, SWY_OVER_COLUMNS, 1, kCount, nullptr, x.data(), y.data());
   EXPECT_NEAR(y[0], 0.1f, 2e-6);
-  reduce(bench.ex, SWY_MEAN, SWY_OVER_ROWS, kCount, 1, x.data(), y.data());
+  reduce(bench.ex, SWY_MEAN, SWY_OVER_ROWS, kCount, 1, nullptr, x.data(), y.data());
   EXPECT_NEAR(y[0], 0.1f, 2e-6);
-  reduce(bench.ex, SWY_MEAN, SWY_OVER_ROWS, kCount / 2, 2, x.data(), y.data());
+  reduce(bench.ex, SWY_MEAN, SWY_OVER_ROWS, kCount / 2, 2, nullptr, x.data(), y.data());
   EXPECT_NEAR(y[1], 0.1f, 1e-5);
 }
 
@@ -48,8 +48,40 @@ TEST(Reduce, Empty) {
   Bench bench;
   for (int64_t n : {1, 3}) {
     Floats y(n, 5);
-    reduce(bench.ex, SWY_MEAN, SWY_OVER_ROWS, 0, n, nullptr, y.data());
+    reduce(bench.ex, SWY_MEAN, SWY_OVER_ROWS, 0, n, nullptr, nullptr, y.data());
     EXPECT_EQ(y, Floats(n, 0));
+  }
+}
+
+// Padding is left out of sums over rows and of their count, whatever it holds, and gets no gradient.
+TEST(Reduce, PaddingIsLeftOut) {
+  const std::vector<int32_t> seg = {0, 3, 5, 9};
+  const std::vector<uint8_t> mask = {1, 0, 1, 0, 0, 0, 1, 1, 1};
+  const int64_t rows = 9, n_seg = 3;
+  for (int64_t cols : {1, 5, 40}) {
+    Bench bench;
+    Floats x = draw(rows * cols, 1), dy = draw(n_seg * cols, 2), dx(x.size(), 1), y(dy.size(), -7);
+    for (int64_t r = 0; r < rows; ++r)
+      if (!mask[r]) std::fill_n(x.begin() + r * cols, cols, std::nanf(""));
+    segment_reduce(bench.ex, SWY_MEAN, n_seg, seg.data(), rows, cols, mask.data(), x.data(), y.data());
+    segment_reduce_backward(bench.ex, SWY_MEAN, n_seg, seg.data(), rows, cols, mask.data(), dy.data(), dx.data());
+    for (int64_t s = 0; s < n_seg; ++s)
+      for (int64_t c = 0; c < cols; ++c) {
+        double sum = 0, n = 0;
+        for (int64_t r = seg[s]; r < seg[s + 1]; ++r)
+          if (mask[r]) sum += x[r * cols + c], ++n;
+        EXPECT_NEAR(y[s * cols + c], n ? sum / n : 0, 1e-6);
+        for (int64_t r = seg[s]; r < seg[s + 1]; ++r)
+          EXPECT_NEAR(dx[r * cols + c], mask[r] ? 1 + dy[s * cols + c] / n : 1, 1e-6);
+      }
+    Floats total(cols);
+    reduce(bench.ex, SWY_SUM, SWY_OVER_ROWS, rows, cols, mask.data(), x.data(), total.data());
+    for (int64_t c = 0; c < cols; ++c)
+      EXPECT_NEAR(total[c], x[c] + x[2 * cols + c] + x[6 * cols + c] + x[7 * cols + c] + x[8 * cols + c], 1e-5);
+    dx.assign(x.size(), 1);
+    reduce_backward(bench.ex, SWY_MEAN, SWY_OVER_ROWS, rows, cols, mask.data(), dy.data(), dx.data());
+    for (int64_t r = 0; r < rows; ++r)
+      for (int64_t c = 0; c < cols; ++c) EXPECT_NEAR(dx[r * cols + c], mask[r] ? 1 + dy[c] / 5 : 1, 1e-6);
   }
 }
 
@@ -70,10 +102,10 @@ TEST(Reduce, Segments) {
       Bench bench;
       const Floats x = draw(rows * cols, 1), dy = draw(n_seg * cols, 2);
       Floats y(dy.size(), -7);
-      segment_reduce(bench.ex, kind, n_seg, seg.data(), rows, cols, x.data(), y.data());
+      segment_reduce(bench.ex, kind, n_seg, seg.data(), rows, cols, nullptr, x.data(), y.data());
       expect_close(y, reference_segments(wide(x)), 1e-6);
       expect_gradient(reference_segments, x, dy, [&](float* dx) {
-        segment_reduce_backward(bench.ex, kind, n_seg, seg.data(), rows, cols, dy.data(), dx);
+        segment_reduce_backward(bench.ex, kind, n_seg, seg.data(), rows, cols, nullptr, dy.data(), dx);
       });
     }
 }

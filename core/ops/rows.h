@@ -12,6 +12,9 @@ void gather_pairs(const Exec&, int64_t cols, const int32_t* count, int64_t max_c
 void scatter_pairs(const Exec&, int64_t cols, const int32_t* count, int64_t max_count, const int32_t* row,
                    const int32_t* col, const float* dvalue, float* dx_add);
 
+// y[r,:] = mask[r] ? x[r,:] : value; y may be x; mask null: a copy.
+void mask_rows(const Exec&, int64_t rows, int64_t cols, const uint8_t* mask, float value, const float* x, float* y);
+
 // y[i,:] = x[index[i],:] for i < n; scatter: dx[index[i],:] += dy[i,:]. x and dx have n_x rows.
 void gather_rows(const Exec&, int64_t n, int64_t n_x, int64_t cols, const int32_t* index, const float* x, float* y);
 void scatter_add_rows(const Exec&, int64_t n, int64_t n_x, int64_t cols, const int32_t* index, const float* dy,
@@ -27,7 +30,7 @@ void normalise_rows_backward(const Exec&, int64_t rows, int64_t cols, const floa
 // mean[rows] and rstd[rows] are written for backward. Counted: forward 8 per element, backward 14.
 void layer_norm(const Exec&, int64_t rows, int64_t cols, float eps, const float* x, const float* gain,
                 const float* bias, float* y, float* mean, float* rstd);
-// Adds into dx, and into dgain[cols] and dbias[cols] unless null.
+// Adds into dx, dgain[cols] and dbias[cols], those that are not null; counted as if all three were there.
 void layer_norm_backward(const Exec&, int64_t rows, int64_t cols, const float* x, const float* gain, const float* mean,
                          const float* rstd, const float* dy, float* dx_add, float* dgain_add, float* dbias_add);
 

@@ -21,6 +21,19 @@ void scatter_pairs(const Exec& ex, int64_t cols, const int32_t* n, int64_t max_c
   for (int64_t i = 0; i < std::min<int64_t>(*n, max_count); ++i) dx_add[row[i] * cols + col[i]] += dvalue[i];
 }
 
+void mask_rows(const Exec& ex, int64_t rows, int64_t cols, const uint8_t* mask, float value, const float* x, float* y) {
+  if (!count(ex, 0, 8 * extent(rows, cols) + (mask ? extent(rows) : 0))) return;
+  parallel_for(rows, grain(cols), [&](int64_t begin, int64_t end) {
+    for (int64_t r = begin; r < end; ++r) {
+      if (mask && !mask[r]) {
+        std::fill_n(y + r * cols, cols, value);
+      } else if (x != y) {
+        std::copy_n(x + r * cols, cols, y + r * cols);
+      }
+    }
+  });
+}
+
 void gather_rows(const Exec& ex, int64_t n, int64_t, int64_t cols, const int32_t* index, const float* x, float* y) {
   if (!count(ex, 0, 8 * extent(n, cols) + 4 * extent(n))) return;
   parallel_for(n, grain(cols), [&](int64_t begin, int64_t end) {
@@ -115,7 +128,7 @@ void layer_norm_backward(const Exec& ex, int64_t rows, int64_t cols, const float
 #pragma omp simd
     for (int64_t c = 0; c < cols; ++c) out[c] += scale * (d[c] * gain_at(c) - g_mean - (in[c] - mu) * scale * gh_mean);
   };
-  parallel_for(rows, grain(4 * cols), [&](int64_t begin, int64_t end) {
+  parallel_for(dx_add ? rows : 0, grain(4 * cols), [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
       if (gain)
         input_gradient(i, [=](int64_t c) { return gain[c]; });

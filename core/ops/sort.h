@@ -6,8 +6,15 @@
 
 namespace swy::ops {
 
-// index[n] = stable argsort of key[n]; NaN last either way. work[n] is scratch. Counted: n * ceil(log2 n) compares.
-void sort(const Exec&, int64_t n, bool descending, const float* key, int32_t* index, int32_t* work);
+// index[rows] = stable argsort of key[rows] within each segment, as row numbers; NaN last either way. work[rows] is
+// scratch. Counted: rows * ceil(log2 rows) compares.
+void sort_segments(const Exec&, int64_t n_seg, const int32_t* seg, int64_t rows, bool descending, const float* key,
+                   int32_t* index, int32_t* work);
+
+// Equal consecutive parts of each segment: the i-th of its n unmasked rows in `order` (null = ascending) gets
+// part[row] = floor(i * parts / n); masked rows get 0.
+void split_segments(const Exec&, int64_t n_seg, const int32_t* seg, int64_t rows, int32_t parts, const int32_t* order,
+                    const uint8_t* mask, int32_t* part);
 
 // ASSIGN list from index[rows,k] and weight[rows,k] (null = all 1/k): all first choices, then all second choices, ...;
 // inside a choice rows go in `order` (null = ascending). Rows whose mask is 0 are left out. `*count` entries.

@@ -5,6 +5,7 @@
 #include "core/ops/flops.h"
 #include "core/ops/order_key.h"
 #include "core/ops/sort.h"
+#include "core/ops/sums.h"
 
 namespace swy::ops {
 namespace {
@@ -25,20 +26,43 @@ void for_listed(int64_t rows, int64_t k, const int32_t* order, const uint8_t* ma
     }
 }
 
-}  // namespace
-
-void sort(const Exec& ex, int64_t n, bool descending, const float* key, int32_t* index, int32_t* work) {
-  if (!count(ex, n > 1 ? extent(n) * std::ceil(std::log2(static_cast<double>(n))) : 0, 8 * extent(n))) return;
-  for (int64_t i = 0; i < n; ++i) index[i] = static_cast<int32_t>(i);
+// Sorts the row numbers [first, first + n) into index[0, n).
+void sort_one(int64_t first, int64_t n, bool descending, const float* key, int32_t* index, int32_t* work) {
+  for (int64_t i = 0; i < n; ++i) index[i] = static_cast<int32_t>(first + i);
   int32_t *from = index, *to = work;
   for (int shift = 0; shift < 32; shift += 8) {
     int64_t start[257] = {};
-    for (int64_t i = 0; i < n; ++i) ++start[(radix_key(key[i], descending) >> shift & 0xff) + 1];
+    for (int64_t i = first; i < first + n; ++i) ++start[(radix_key(key[i], descending) >> shift & 0xff) + 1];
     for (int b = 0; b < 256; ++b) start[b + 1] += start[b];
     for (int64_t i = 0; i < n; ++i) to[start[radix_key(key[from[i]], descending) >> shift & 0xff]++] = from[i];
     int32_t* filled = to;
     to = from;
     from = filled;
+  }
+}
+
+}  // namespace
+
+void sort_segments(const Exec& ex, int64_t n_seg, const int32_t* seg, int64_t rows, bool descending, const float* key,
+                   int32_t* index, int32_t* work) {
+  const double levels = rows > 1 ? std::ceil(std::log2(static_cast<double>(rows))) : 0;
+  if (!count(ex, extent(rows) * levels, 8 * extent(rows) + 4 * extent(n_seg + 1))) return;
+  parallel_for(n_seg, grain(16 * (rows / std::max<int64_t>(1, n_seg) + 64)), [&](int64_t begin, int64_t end) {
+    for (int64_t s = begin; s < end; ++s)
+      sort_one(seg[s], seg[s + 1] - seg[s], descending, key, index + seg[s], work + seg[s]);
+  });
+}
+
+void split_segments(const Exec& ex, int64_t n_seg, const int32_t* seg, int64_t rows, int32_t parts,
+                    const int32_t* order, const uint8_t* mask, int32_t* part) {
+  if (!count(ex, 0, (4 + (order ? 4 : 0) + (mask ? 1 : 0)) * extent(rows) + 4 * extent(n_seg + 1))) return;
+  for (int64_t s = 0; s < n_seg; ++s) {
+    int64_t real = 0, place = 0;
+    for (int64_t r = seg[s]; r < seg[s + 1]; ++r) real += !mask || mask[r];
+    for (int64_t i = seg[s]; i < seg[s + 1]; ++i) {
+      const int64_t r = order ? order[i] : i;
+      part[r] = mask && !mask[r] ? 0 : static_cast<int32_t>(place++ * parts / real);
+    }
   }
 }
 

@@ -24,15 +24,32 @@ TEST(Sort, AgreesWithStableSort) {
         if (i % 41 == 6) key[i] = -std::numeric_limits<float>::infinity();
         if (i % 43 == 7) key[i] = -0.0f;
       }
+      const auto rows = static_cast<int32_t>(n);
+      const Ints seg = {0, rows / 3, rows / 3, rows};  // ragged, one empty
       Ints index(n), work(n), want(n);
-      sort(bench.ex, n, descending, key.data(), index.data(), work.data());
+      sort_segments(bench.ex, 3, seg.data(), n, descending, key.data(), index.data(), work.data());
       std::iota(want.begin(), want.end(), 0);
-      std::stable_sort(want.begin(), want.end(), [&](int32_t a, int32_t b) {
-        if (std::isnan(key[b])) return !std::isnan(key[a]);
-        return descending ? key[a] > key[b] : key[a] < key[b];
-      });
+      for (size_t s = 0; s < 3; ++s)
+        std::stable_sort(want.begin() + seg[s], want.begin() + seg[s + 1], [&](int32_t a, int32_t b) {
+          if (std::isnan(key[b])) return !std::isnan(key[a]);
+          return descending ? key[a] > key[b] : key[a] < key[b];
+        });
       EXPECT_EQ(index, want);
     }
+}
+
+// Parts are equal and consecutive in the given order, segment by segment; padding takes no place.
+TEST(SplitSegments, EqualParts) {
+  Bench bench;
+  const Ints seg = {0, 6, 6, 9}, order = {5, 4, 3, 2, 1, 0, 6, 7, 8};
+  const uint8_t mask[] = {1, 1, 1, 1, 0, 0, 1, 1, 1};
+  Ints part(9, -1);
+  split_segments(bench.ex, 3, seg.data(), 9, 3, nullptr, nullptr, part.data());
+  EXPECT_EQ(part, (Ints{0, 0, 1, 1, 2, 2, 0, 1, 2}));
+  split_segments(bench.ex, 3, seg.data(), 9, 2, order.data(), nullptr, part.data());
+  EXPECT_EQ(part, (Ints{1, 1, 1, 0, 0, 0, 0, 0, 1}));
+  split_segments(bench.ex, 3, seg.data(), 9, 2, nullptr, mask, part.data());
+  EXPECT_EQ(part, (Ints{0, 0, 1, 1, 0, 0, 0, 0, 1}));
 }
 
 struct List {

@@ -15,6 +15,7 @@
 #include "core/ops/softmax.h"
 #include "core/ops/sort.h"
 #include "core/ops/topk.h"
+#include "core/ops/transport.h"
 
 namespace swy::ops {
 namespace {
@@ -71,7 +72,7 @@ Requirement at_most_columns(int64_t k, int64_t cols) { return {k <= cols, "k is 
 swy_ops make() {
   swy_ops t = {};
   t.struct_size = sizeof(swy_ops);
-  t.version = 1;
+  t.version = SWY_OPS_VERSION;
 
   t.gemm = [](Call e, int32_t ta, int32_t tb, int64_t m, int64_t n, int64_t k, float alpha, const float* a,
               const float* b, float beta, float* c) {
@@ -147,8 +148,7 @@ swy_ops make() {
   };
   t.layer_norm_backward = [](Call e, int64_t rows, int64_t cols, const float* x, const float* gain, const float* mean,
                              const float* rstd, const float* dy, float* dx, float* dgain, float* dbias) {
-    return run("layer_norm_backward", e,
-               {sizes(rows, cols), given(e, rows * cols, x, dy, dx), given(e, rows, mean, rstd)},
+    return run("layer_norm_backward", e, {sizes(rows, cols), given(e, rows * cols, x, dy), given(e, rows, mean, rstd)},
                [&](const Exec& ex) { layer_norm_backward(ex, rows, cols, x, gain, mean, rstd, dy, dx, dgain, dbias); });
   };
 
@@ -180,29 +180,31 @@ swy_ops make() {
     return run("fill", e, {sizes(n), given(e, n, y)}, [&](const Exec& ex) { fill(ex, n, value, y); });
   };
 
-  t.reduce = [](Call e, int32_t kind, int32_t axis, int64_t m, int64_t n, const float* x, float* y) {
+  t.reduce = [](Call e, int32_t kind, int32_t axis, int64_t m, int64_t n, const uint8_t* mask, const float* x,
+                float* y) {
     return run("reduce", e,
                {known_sum(kind), known_axis(axis), sizes(m, n), given(e, axis == SWY_OVER_ROWS ? n : m, y),
                 given(e, m * n, x)},
-               [&](const Exec& ex) { reduce(ex, kind, axis, m, n, x, y); });
+               [&](const Exec& ex) { reduce(ex, kind, axis, m, n, mask, x, y); });
   };
-  t.reduce_backward = [](Call e, int32_t kind, int32_t axis, int64_t m, int64_t n, const float* dy, float* dx) {
+  t.reduce_backward = [](Call e, int32_t kind, int32_t axis, int64_t m, int64_t n, const uint8_t* mask, const float* dy,
+                         float* dx) {
     return run("reduce_backward", e, {known_sum(kind), known_axis(axis), sizes(m, n), given(e, m * n, dy, dx)},
-               [&](const Exec& ex) { reduce_backward(ex, kind, axis, m, n, dy, dx); });
+               [&](const Exec& ex) { reduce_backward(ex, kind, axis, m, n, mask, dy, dx); });
   };
   t.segment_reduce = [](Call e, int32_t kind, int64_t n_seg, const int32_t* seg, int64_t rows, int64_t cols,
-                        const float* x, float* y) {
+                        const uint8_t* mask, const float* x, float* y) {
     return run("segment_reduce", e,
                {known_sum(kind), sizes(n_seg, rows, cols), given(e, n_seg, seg), given(e, n_seg * cols, y),
                 given(e, rows * cols, x)},
-               [&](const Exec& ex) { segment_reduce(ex, kind, n_seg, seg, rows, cols, x, y); });
+               [&](const Exec& ex) { segment_reduce(ex, kind, n_seg, seg, rows, cols, mask, x, y); });
   };
   t.segment_reduce_backward = [](Call e, int32_t kind, int64_t n_seg, const int32_t* seg, int64_t rows, int64_t cols,
-                                 const float* dy, float* dx) {
+                                 const uint8_t* mask, const float* dy, float* dx) {
     return run("segment_reduce_backward", e,
                {known_sum(kind), sizes(n_seg, rows, cols), given(e, n_seg, seg), given(e, n_seg * cols, dy),
                 given(e, rows * cols, dx)},
-               [&](const Exec& ex) { segment_reduce_backward(ex, kind, n_seg, seg, rows, cols, dy, dx); });
+               [&](const Exec& ex) { segment_reduce_backward(ex, kind, n_seg, seg, rows, cols, mask, dy, dx); });
   };
 
   t.gather_rows = [](Call e, int64_t n, int64_t n_x, int64_t cols, const int32_t* index, const float* x, float* y) {
@@ -215,9 +217,20 @@ swy_ops make() {
                [&](const Exec& ex) { scatter_add_rows(ex, n, n_x, cols, index, dy, dx); });
   };
 
-  t.sort = [](Call e, int64_t n, int32_t descending, const float* key, int32_t* index, int32_t* work) {
-    return run("sort", e, {sizes(n), given(e, n, key, index, work)},
-               [&](const Exec& ex) { sort(ex, n, descending != 0, key, index, work); });
+  t.sort_segments = [](Call e, int64_t n_seg, const int32_t* seg, int64_t rows, int32_t descending, const float* key,
+                       int32_t* index, int32_t* work) {
+    return run("sort_segments", e, {sizes(n_seg, rows), given(e, n_seg, seg), given(e, rows, key, index, work)},
+               [&](const Exec& ex) { sort_segments(ex, n_seg, seg, rows, descending != 0, key, index, work); });
+  };
+  t.split_segments = [](Call e, int64_t n_seg, const int32_t* seg, int64_t rows, int32_t parts, const int32_t* order,
+                        const uint8_t* mask, int32_t* part) {
+    return run("split_segments", e,
+               {sizes(n_seg, rows), {parts > 0, "parts must be positive"}, given(e, n_seg, seg), given(e, rows, part)},
+               [&](const Exec& ex) { split_segments(ex, n_seg, seg, rows, parts, order, mask, part); });
+  };
+  t.mask_rows = [](Call e, int64_t rows, int64_t cols, const uint8_t* mask, float value, const float* x, float* y) {
+    return run("mask_rows", e, {sizes(rows, cols), given(e, rows * cols, x, y)},
+               [&](const Exec& ex) { mask_rows(ex, rows, cols, mask, value, x, y); });
   };
   t.random = [](Call e, int32_t kind, uint64_t stream, int64_t n, float mean, float scale, float* y) {
     return run("random", e, {within(kind, SWY_RANDOM_GUMBEL, "unknown distribution"), sizes(n), given(e, n, y)},
@@ -233,6 +246,30 @@ swy_ops make() {
                {sizes(n_seg, rows, cols, iterations), given(e, n_seg, seg), given(e, rows * cols, x, plan, u),
                 given(e, n_seg * cols, v)},
                [&](const Exec& ex) { sinkhorn(ex, n_seg, seg, rows, cols, iterations, x, plan, u, v); });
+  };
+  t.sparse_transport = [](Call e, int64_t n_seg, const int32_t* seg, const int32_t* k, int64_t rows, int64_t cols,
+                          float gamma, int32_t iterations, float rate, const uint8_t* mask, const float* x, float* plan,
+                          float* work) {
+    return run("sparse_transport", e,
+               {sizes(n_seg, rows, cols, iterations),
+                {gamma > 0, "gamma must be positive"},
+                given(e, n_seg, seg, k),
+                given(e, rows * cols, x, plan, work)},
+               [&](const Exec& ex) {
+                 sparse_transport(ex, n_seg, seg, k, rows, cols, gamma, iterations, rate, mask, x, plan, work);
+               });
+  };
+  t.capped_transport = [](Call e, int64_t n_seg, const int32_t* seg, const int32_t* k, int64_t rows, int64_t cols,
+                          float cap, float entropy, int32_t iterations, const uint8_t* mask, const float* x,
+                          float* log_plan, float* work) {
+    return run("capped_transport", e,
+               {sizes(n_seg, rows, cols, iterations),
+                {cap > 0 && entropy > 0, "cap and entropy must be positive"},
+                given(e, n_seg, seg, k),
+                given(e, rows * cols, x, log_plan, work)},
+               [&](const Exec& ex) {
+                 capped_transport(ex, n_seg, seg, k, rows, cols, cap, entropy, iterations, mask, x, log_plan, work);
+               });
   };
 
   t.assign_rows = [](Call e, int64_t rows, int64_t k, const int32_t* index, const float* weight, const int32_t* order,

@@ -183,7 +183,10 @@ std::unique_ptr<const PluginTables> check_plugin(const swy_plugin& theirs, const
   swy_plugin& plugin = tables->plugin = known_part(theirs);
   check_layout(plugin, where);
   if (plugin.n_routers == 0 || !plugin.routers)
-    environment_error(where, ": the plugin holds no router (swy_plugin.struct_size is ", plugin.struct_size, ")");
+    environment_error(where, ": the plugin holds no router",
+                      SWY_HAS(&plugin, swy_plugin, routers) ? ""
+                                                            : cat(": swy_plugin.struct_size is ", plugin.struct_size,
+                                                                  ", too small for the field routers"));
   std::set<std::string> ids;
   for (uint32_t i = 0; i < plugin.n_routers; ++i) {
     if (!plugin.routers[i]) environment_error(where, ": entry ", i, " of swy_plugin.routers is NULL");

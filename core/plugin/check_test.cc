@@ -104,8 +104,7 @@ TEST(Check, RouterMustHaveItsIdentity) {
             "p.so: router 'a:b': an id may hold no slash, colon, comma or blank");
   EXPECT_EQ(refusal([](Tables& t) { t.router.name = ""; }), "p.so: router 'r': swy_router.name is missing");
   EXPECT_EQ(refusal([](Tables& t) { t.router.version = nullptr; }), "p.so: router 'r': swy_router.version is missing");
-  EXPECT_EQ(refusal([](Tables& t) { t.plugin.n_routers = 0; }),
-            cat("p.so: the plugin holds no router (swy_plugin.struct_size is ", sizeof(swy_plugin), ")"));
+  EXPECT_EQ(refusal([](Tables& t) { t.plugin.n_routers = 0; }), "p.so: the plugin holds no router");
   EXPECT_EQ(refusal([](Tables& t) { t.plugin.n_routers = 2; }), "p.so: two routers have the id 'r'");
   EXPECT_EQ(refusal([](Tables& t) { t.routers[0] = nullptr; }), "p.so: entry 0 of swy_plugin.routers is NULL");
 }

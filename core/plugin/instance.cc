@@ -33,14 +33,16 @@ void Instance::check(swy_status status, const char* call) {
        error_[0] ? error_ : "the plugin gave no reason (rule R06)");
 }
 
-Instance::Instance(const swy_router& router, const OptionText& options, int32_t n_sites) : router_(router) {
+Instance::Instance(const swy_router& router, const OptionText& options, int32_t n_sites, Checking checking)
+    : router_(router), checked_(checked(router, checking)), host_(plugin_host()) {
+  host_.ctx = const_cast<swy_router*>(&checked_);
   const std::vector<swy_value> values = parse_options(router, options);
   swy_exec exec = setup_exec();
   arm(exec);
-  check(router_.create(&plugin_host(), values.data(), n_sites, &self_, &exec), "create");
+  check(checked_.create(&host_, values.data(), n_sites, &self_, &exec), "create");
 }
 
-Instance::~Instance() { router_.destroy(self_); }
+Instance::~Instance() { checked_.destroy(self_); }
 
 void Instance::arm(swy_exec& exec) {
   error_[0] = 0;
@@ -53,7 +55,7 @@ swy_needs Instance::needs(const swy_site& site) {
   needs.struct_size = sizeof needs;
   swy_exec exec = setup_exec();
   arm(exec);
-  check(router_.needs(self_, &site, &needs, &exec), "needs");
+  check(checked_.needs(self_, &site, &needs, &exec), "needs");
   check_needs(router_, needs, site.site);
   return needs;
 }
@@ -63,7 +65,7 @@ swy_cost Instance::cost(const swy_site& site) {
   cost.struct_size = sizeof cost;
   swy_exec exec = setup_exec();
   arm(exec);
-  check(router_.cost(self_, &site, &cost, &exec), "cost");
+  check(checked_.cost(self_, &site, &cost, &exec), "cost");
   for (const double value : {cost.flops_forward, cost.flops_backward, cost.bytes_forward, cost.bytes_backward})
     if (!std::isfinite(value) || value < 0)
       environment_error("router '", router_.id, "', site ", site.site, ": cost declares ", value,
@@ -73,20 +75,20 @@ swy_cost Instance::cost(const swy_site& site) {
 
 void Instance::forward(swy_exec& exec, const swy_batch& batch, const swy_state& state, swy_plan& plan) {
   arm(exec);
-  check(router_.forward(self_, &exec, &batch, &state, &plan), "forward");
+  check(checked_.forward(self_, &exec, &batch, &state, &plan), "forward");
 }
 
 void Instance::backward(swy_exec& exec, const swy_batch& batch, const swy_state& state, const swy_plan& plan,
-                        const swy_plan_grad& grad, const swy_tensor& dx) {
+                        const swy_plan_grad& grad, const swy_tensor* dx) {
   if (!router_.backward) usage_error("router '", router_.id, "' has no backward pass (SWY_CAP_BACKWARD is not set)");
   arm(exec);
-  check(router_.backward(self_, &exec, &batch, &state, &plan, &grad, &dx), "backward");
+  check(checked_.backward(self_, &exec, &batch, &state, &plan, &grad, dx), "backward");
 }
 
 void Instance::update(swy_exec& exec, int32_t site, const swy_state& state, const swy_load& load) {
   if (!router_.update) return;
   arm(exec);
-  check(router_.update(self_, &exec, site, &state, &load), "update");
+  check(checked_.update(self_, &exec, site, &state, &load), "update");
 }
 
 }  // namespace swy

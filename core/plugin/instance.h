@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "core/abi/router.h"
+#include "core/plugin/checked.h"
 #include "core/plugin/loader.h"
 
 namespace swy {
@@ -22,8 +23,10 @@ OptionText effective_options(const swy_router&, const OptionText& given);
 
 class Instance {
  public:
-  // `router` stays loaded for the life of the process. Throws Error when create fails.
-  Instance(const swy_router& router, const OptionText& options, int32_t n_sites);
+  // `router` stays loaded for the life of the process; it is called through the checked layer. Throws Error when create
+  // fails.
+  Instance(const swy_router& router, const OptionText& options, int32_t n_sites,
+           Checking checking = default_checking());
   ~Instance();
   Instance(const Instance&) = delete;
   Instance& operator=(const Instance&) = delete;
@@ -37,13 +40,15 @@ class Instance {
   // SWY_OK.
   void forward(swy_exec&, const swy_batch&, const swy_state&, swy_plan&);
   void backward(swy_exec&, const swy_batch&, const swy_state&, const swy_plan&, const swy_plan_grad&,
-                const swy_tensor& dx);
+                const swy_tensor* dx);  // one, or two where the router reads the residual stream
   void update(swy_exec&, int32_t site, const swy_state&, const swy_load&);  // nothing when the router has none
 
  private:
   void arm(swy_exec&);  // points error at error_, empty
   void check(swy_status, const char* call);
-  const swy_router& router_;
+  const swy_router& router_;   // as it was loaded
+  const swy_router& checked_;  // what is called
+  swy_host host_;              // plugin_host() with ctx = &checked_
   void* self_ = nullptr;
   char error_[512] = {};
 };

@@ -93,8 +93,8 @@ TEST(Loader, TakesOlderAndNewerPlugins) {
 // The major version is looked at before anything else is read, and nothing behind struct_size is.
 TEST(Loader, RefusesOtherVersions) {
   EXPECT_HAS(refusal(kPlugins / "wrong_major.so"), "ABI major 2; this host speaks ABI major 1");
-  EXPECT_HAS(refusal(kPlugins / "shrunk.so"),
-             cat("holds no router (swy_plugin.struct_size is ", offsetof(swy_plugin, routers), ")"));
+  EXPECT_HAS(refusal(kPlugins / "shrunk.so"), cat("holds no router: swy_plugin.struct_size is ",
+                                                  offsetof(swy_plugin, routers), ", too small for the field"));
 }
 
 // A missing callback and a capability without its callback are refused by name.

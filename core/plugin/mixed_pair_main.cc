@@ -110,7 +110,8 @@ int main(int, char** argv) {
     const std::vector<float> dweight = numbers(weight.size(), 0.7f), daux(aux.size(), 0.1f);
     swy_plan_grad dplan = in<swy_plan_grad>();
     dplan.weight = dweight.data(), dplan.aux = daux.data();
-    instance.backward(exec, batch, state, plan, dplan, {dx.data(), {kTokens, kWidth, 1, 1}, 2, SWY_F32});
+    const swy_tensor to_dx = {dx.data(), {kTokens, kWidth, 1, 1}, 2, SWY_F32};
+    instance.backward(exec, batch, state, plan, dplan, &to_dx);
     print("dx", dx.data(), dx.size());
     for (const std::vector<float>& g : gradients) print("gradient", g.data(), g.size());
   }

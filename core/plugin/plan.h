@@ -1,5 +1,5 @@
 // Is a plan one that the host can carry out? (rule R11) Dispatch indexes by what the plan says without looking again,
-// so this runs on a router's first plan always and on every plan in debug runs and tests.
+// so the checked layer runs this on a router's first plan always and on every plan in debug runs and tests.
 #pragma once
 #include "core/abi/router.h"
 

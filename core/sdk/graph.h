@@ -86,6 +86,23 @@ class Graph {
   const swy_site& site;
   Tensor x;  // [T, D] normalised input of the site
 
+  // [T, D] the residual stream before the normalisation.
+  Tensor residual() {
+    if (!residual_) {
+      residual_ = value(T, D, Home::kResidual);
+      values_[residual_.id].wants_grad = true;
+      needed_inputs |= SWY_IN_RESIDUAL;
+    }
+    return residual_;
+  }
+  // [R, d_task] the embeddings of the batch's tasks, from the host, without a gradient. Rows become tasks.
+  Tensor task_embedding() {
+    if (site.d_task == 0) throw std::invalid_argument("this model has no task embeddings");
+    row_kind = SWY_ROW_TASK;
+    needed_inputs |= SWY_IN_TASK | SWY_IN_TASK_EMBEDDING;
+    return value(R, site.d_task, Home::kTaskEmbedding);
+  }
+
   Tensor param(const std::string& name, int64_t rows, int64_t cols, Start start, uint32_t flags = 0) {
     return declare(name, rows, cols, start, flags, SWY_PARAM);
   }
@@ -136,7 +153,7 @@ class Graph {
   void keep(const std::vector<Tensor>& list) {
     for (const Tensor& t : list) values_[t.id].read_backward = true;
   }
-  enum class Home { kTemporary, kInput, kParam, kBuffer, kDispatch, kCombine, kMix };
+  enum class Home { kTemporary, kInput, kResidual, kTaskEmbedding, kParam, kBuffer, kDispatch, kCombine, kMix };
   void settle(Tensor t, Home home) { values_[t.id].home = home; }  // lives in the plan itself
 
   // ---- the finished program (read by router.h) ----
@@ -188,7 +205,8 @@ class Graph {
         v.offset = static_cast<int64_t>(region);
         region += bytes;
       }
-      if (v.reached && v.wants_grad && v.home != Home::kInput && v.home != Home::kParam) {
+      const bool grad_is_the_hosts = v.home == Home::kInput || v.home == Home::kResidual || v.home == Home::kParam;
+      if (v.reached && v.wants_grad && !grad_is_the_hosts) {
         v.grad_offset = static_cast<int64_t>(scratch_backward_bytes);
         scratch_backward_bytes += bytes;
       }
@@ -243,6 +261,7 @@ class Graph {
   std::vector<Node> nodes_;
   std::vector<Declared> declared_;
   std::vector<Output> aux_, metrics_;
+  Tensor residual_;
 };
 
 inline Rows Tensor::rows() const { return graph->values()[id].rows; }
@@ -262,7 +281,7 @@ class Call {
   const swy_state* state;
   swy_plan* plan;              // in backward: the plan forward wrote, for reading
   const swy_plan_grad* dplan;  // backward only
-  const swy_tensor* dx;        // backward only
+  const swy_tensor* dx;        // backward only: of x, and of the residual stream where the router reads it
   const Graph* graph;
 
   int64_t tokens() const { return batch->x.shape[0]; }
@@ -273,6 +292,8 @@ class Call {
   int64_t rows(Tensor t) const { return rows(graph->values()[t.id].rows); }
   int64_t cols(Tensor t) const { return graph->values()[t.id].cols; }
   int64_t size(Tensor t) const { return rows(t) * cols(t); }
+  // Which rows of t are padding: one byte per token, 0 = padding; null when none is or t has no row per token.
+  const uint8_t* mask(Tensor t) const { return graph->values()[t.id].rows == graph->T ? batch->mask : nullptr; }
 
   float* f(Tensor t) const { return static_cast<float*>(address(t)); }
   int32_t* i(Tensor t) const { return static_cast<int32_t*>(address(t)); }
@@ -280,7 +301,8 @@ class Call {
   float* grad(Tensor t) const {
     const Graph::Value& v = graph->values()[t.id];
     if (!v.wants_grad || !v.reached) return nullptr;
-    if (v.home == Graph::Home::kInput) return static_cast<float*>(dx->data);
+    if (v.home == Graph::Home::kInput) return static_cast<float*>(dx[0].data);
+    if (v.home == Graph::Home::kResidual) return static_cast<float*>(dx[1].data);
     if (v.home == Graph::Home::kParam) return static_cast<float*>(state->grad[v.offset].data);
     return reinterpret_cast<float*>(static_cast<char*>(exec->scratch) + v.grad_offset);
   }
@@ -293,6 +315,8 @@ class Call {
     const Graph::Value& v = graph->values()[t.id];
     switch (v.home) {
       case Graph::Home::kInput: return batch->x.data;
+      case Graph::Home::kResidual: return batch->residual.data;
+      case Graph::Home::kTaskEmbedding: return batch->task_embedding.data;
       case Graph::Home::kParam: return state->param[v.offset].data;
       case Graph::Home::kBuffer: return state->buffer[v.offset].data;
       case Graph::Home::kDispatch: return plan->dispatch;

@@ -1,6 +1,8 @@
 // The functions a router is written with. Each records one node: its forward kernel and the kernel that
 // pushes the gradient back, both through the host's ops. [m, n] below are rows and columns of the result.
 #pragma once
+#include <limits>
+
 #include "core/sdk/graph.h"
 
 namespace swy {
@@ -54,8 +56,11 @@ inline Tensor binary(Tensor a, Tensor b, int32_t kind) {
 inline Tensor reduce(Tensor x, int32_t kind, int32_t axis) {
   Tensor y = axis == SWY_OVER_ROWS ? x.graph->tensor(1, x.cols()) : x.graph->tensor(x.rows(), 1);
   x.graph->node(
-      {x}, {y}, {}, [=](Call& c) { c.ok(c.op->reduce(c.exec, kind, axis, c.rows(x), c.cols(x), c.f(x), c.f(y))); },
-      [=](Call& c) { c.ok(c.op->reduce_backward(c.exec, kind, axis, c.rows(x), c.cols(x), c.grad(y), c.grad(x))); });
+      {x}, {y}, {},
+      [=](Call& c) { c.ok(c.op->reduce(c.exec, kind, axis, c.rows(x), c.cols(x), c.mask(x), c.f(x), c.f(y))); },
+      [=](Call& c) {
+        c.ok(c.op->reduce_backward(c.exec, kind, axis, c.rows(x), c.cols(x), c.mask(x), c.grad(y), c.grad(x)));
+      });
   return y;
 }
 
@@ -65,12 +70,12 @@ inline Tensor group_reduce(Tensor x, int32_t kind) {
   g.node(
       {x}, {y}, {},
       [=](Call& c) {
-        c.ok(c.op->segment_reduce(c.exec, kind, c.batch->n_groups, c.batch->group_begin, c.rows(x), c.cols(x), c.f(x),
-                                  c.f(y)));
+        c.ok(c.op->segment_reduce(c.exec, kind, c.batch->n_groups, c.batch->group_begin, c.rows(x), c.cols(x),
+                                  c.mask(x), c.f(x), c.f(y)));
       },
       [=](Call& c) {
         c.ok(c.op->segment_reduce_backward(c.exec, kind, c.batch->n_groups, c.batch->group_begin, c.rows(x), c.cols(x),
-                                           c.grad(y), c.grad(x)));
+                                           c.mask(x), c.grad(y), c.grad(x)));
       });
   return y;
 }
@@ -116,14 +121,19 @@ inline Tensor softmax(Tensor x) {
       [=](Call& c) { c.ok(c.op->softmax_rows_backward(c.exec, c.rows(x), c.cols(x), c.f(y), c.grad(y), c.grad(x))); });
   return y;
 }
-// Over the tokens of each group, column by column. x is [T, n].
+// Over the tokens of each group, column by column; padding gets 0. x is [T, n].
 inline Tensor softmax_tokens(Tensor x) {
   Tensor y = x.graph->tensor(x.rows(), x.cols());
   x.graph->node(
       {x}, {y}, {y},
       [=](Call& c) {
-        c.ok(c.op->softmax_segments(c.exec, c.batch->n_groups, c.batch->group_begin, c.rows(x), c.cols(x), c.f(x),
-                                    c.f(y)));
+        const float* in = c.f(x);
+        if (const uint8_t* mask = c.mask(x)) {
+          c.ok(
+              c.op->mask_rows(c.exec, c.rows(x), c.cols(x), mask, -std::numeric_limits<float>::infinity(), in, c.f(y)));
+          in = c.f(y);
+        }
+        c.ok(c.op->softmax_segments(c.exec, c.batch->n_groups, c.batch->group_begin, c.rows(x), c.cols(x), in, c.f(y)));
       },
       [=](Call& c) {
         c.ok(c.op->softmax_segments_backward(c.exec, c.batch->n_groups, c.batch->group_begin, c.rows(x), c.cols(x),
@@ -139,6 +149,29 @@ inline Tensor normalise(Tensor x, float eps = 1e-6f) {
       [=](Call& c) { c.ok(c.op->normalise_rows(c.exec, c.rows(x), c.cols(x), eps, c.f(x), c.f(y), c.f(r))); },
       [=](Call& c) {
         c.ok(c.op->normalise_rows_backward(c.exec, c.rows(x), c.cols(x), c.f(y), c.f(r), c.grad(y), c.grad(x)));
+      });
+  return y;
+}
+
+// Each row less its mean, divided by its standard deviation, times gain plus bias, [1, n] each (empty: without).
+inline Tensor layer_norm(Tensor x, Tensor gain = {}, Tensor bias = {}, float eps = 1e-6f) {
+  Graph& g = *x.graph;
+  Tensor y = g.tensor(x.rows(), x.cols()), mean = g.tensor(x.rows(), 1), rstd = g.tensor(x.rows(), 1);
+  std::vector<Tensor> inputs{x};
+  for (Tensor t : {gain, bias})
+    if (t) inputs.push_back(t);
+  std::vector<Tensor> reads{x, mean, rstd};
+  if (gain) reads.push_back(gain);
+  g.node(
+      inputs, {y, mean, rstd}, reads,
+      [=](Call& c) {
+        c.ok(c.op->layer_norm(c.exec, c.rows(x), c.cols(x), eps, c.f(x), gain ? c.f(gain) : nullptr,
+                              bias ? c.f(bias) : nullptr, c.f(y), c.f(mean), c.f(rstd)));
+      },
+      [=](Call& c) {
+        c.ok(c.op->layer_norm_backward(c.exec, c.rows(x), c.cols(x), c.f(x), gain ? c.f(gain) : nullptr, c.f(mean),
+                                       c.f(rstd), c.grad(y), c.grad(x), gain ? c.grad(gain) : nullptr,
+                                       bias ? c.grad(bias) : nullptr));
       });
   return y;
 }
@@ -162,6 +195,21 @@ inline Tensor tanh(Tensor x) { return detail::unary(x, SWY_TANH); }
 inline Tensor relu(Tensor x) { return detail::unary(x, SWY_RELU); }
 inline Tensor gelu(Tensor x) { return detail::unary(x, SWY_GELU); }
 inline Tensor normal_cdf(Tensor x) { return detail::unary(x, SWY_NORMAL_CDF); }
+inline Tensor softplus(Tensor x) { return detail::unary(x, SWY_SOFTPLUS); }
+inline Tensor abs(Tensor x) { return detail::unary(x, SWY_ABS); }
+inline Tensor rsqrt(Tensor x) { return detail::unary(x, SWY_RSQRT); }
+inline Tensor reciprocal(Tensor x) { return detail::unary(x, SWY_RECIPROCAL); }
+inline Tensor clamp(Tensor x, float low, float high) { return detail::unary(x, SWY_CLAMP, low, high); }
+inline Tensor step(Tensor x, float threshold) { return detail::unary(x, SWY_STEP, threshold); }  // x > threshold
+inline Tensor maximum(Tensor a, Tensor b) { return detail::binary(a, b, SWY_MAX); }
+// x times a factor that depends on the optimiser steps done so far: a schedule.
+inline Tensor scaled(Tensor x, std::function<float(int64_t step)> factor) {
+  Tensor y = x.graph->tensor(x.rows(), x.cols());
+  x.graph->node(
+      {x}, {y}, {}, [=](Call& c) { c.ok(c.op->axpby(c.exec, c.size(x), factor(c.exec->step), c.f(x), 0, c.f(y))); },
+      [=](Call& c) { c.ok(c.op->axpby(c.exec, c.size(x), factor(c.exec->step), c.grad(y), 1, c.grad(x))); });
+  return y;
+}
 
 inline Tensor sum_rows(Tensor x) { return detail::reduce(x, SWY_SUM, SWY_OVER_ROWS); }          // [1, n]
 inline Tensor mean_rows(Tensor x) { return detail::reduce(x, SWY_MEAN, SWY_OVER_ROWS); }        // [1, n]
@@ -174,6 +222,21 @@ inline Tensor group_mean(Tensor x) { return detail::group_reduce(x, SWY_MEAN); }
 inline Tensor detach(Tensor x) {
   Tensor y = x.graph->tensor(x.rows(), x.cols());
   x.graph->node({x}, {y}, {}, [=](Call& c) { c.ok(c.op->axpby(c.exec, c.size(x), 1, c.f(x), 0, c.f(y))); });
+  return y;
+}
+// The value of `hard`, the gradient of `soft` (straight-through estimator). Claim SWY_CAP_STRAIGHT_THROUGH. When the
+// host asks for the surrogate, the value is soft's too, so that finite differences can check the gradient.
+inline Tensor straight_through(Tensor hard, Tensor soft) {
+  Tensor y = soft.graph->tensor(soft.rows(), soft.cols());
+  soft.graph->node(
+      {hard, soft}, {y}, {},
+      [=](Call& c) {
+        const Tensor shown = c.exec->flags & SWY_EXEC_SURROGATE ? soft : hard;
+        c.ok(c.op->axpby(c.exec, c.size(y), 1, c.f(shown), 0, c.f(y)));
+      },
+      [=](Call& c) {
+        if (float* d = c.grad(soft)) c.ok(c.op->axpby(c.exec, c.size(y), 1, c.grad(y), 1, d));
+      });
   return y;
 }
 inline Tensor filled(Graph& g, Rows rows, int64_t cols, float value) {

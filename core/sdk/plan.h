@@ -5,6 +5,8 @@
 //   dense               dispatch and combine matrices over E*P slots
 //   merge               mixing weights over expert parameters
 #pragma once
+#include <bit>
+
 #include "core/sdk/maths.h"
 
 namespace swy {
@@ -49,13 +51,64 @@ inline Tensor one_hot(TopK top, int64_t cols) {
   return y;
 }
 
-// Rows sorted by key[m, 1], largest first, stable: [m, 1] integers.
-inline Tensor sorted_rows(Tensor key) {
+// The tokens of each group sorted by key[T, 1], largest first, stable; group by group: [T, 1] integers.
+inline Tensor sorted_tokens(Tensor key) {
   Graph& g = *key.graph;
-  Tensor order = g.integers(key.rows(), 1), work = g.integers(key.rows(), 1);
-  g.node({key}, {order, work}, {},
-         [=](Call& c) { c.ok(c.op->sort(c.exec, c.rows(key), 1, c.f(key), c.i(order), c.i(work))); });
+  if (!(key.rows() == g.T) || key.cols() != 1) detail::shape_error("sorted_tokens", key, g.x);
+  Tensor order = g.integers(g.T, 1), work = g.integers(g.T, 1);
+  g.node({key}, {order, work}, {}, [=](Call& c) {
+    c.ok(c.op->sort_segments(c.exec, c.batch->n_groups, c.batch->group_begin, c.rows(key), 1, c.f(key), c.i(order),
+                             c.i(work)));
+  });
   return order;
+}
+
+// ---- transport plans between the tokens of each group and the experts, without a gradient ----
+// score is [T, E], like the result; padding has no part in them.
+
+// Entropic: marginals 1 by token and tokens/E by expert, `iterations` rounds, experts first (Sinkhorn).
+inline Tensor sinkhorn(Tensor logits, int32_t iterations) {
+  Graph& g = *logits.graph;
+  Tensor plan = g.tensor(g.T, logits.cols()), u = g.tensor(g.T, 1), v = g.tensor(g.G, logits.cols());
+  g.node({logits}, {plan, u, v}, {}, [=](Call& c) {
+    const float* in = c.f(logits);
+    if (const uint8_t* mask = c.mask(logits)) {
+      const float none = -std::numeric_limits<float>::infinity();
+      c.ok(c.op->mask_rows(c.exec, c.tokens(), c.cols(plan), mask, none, in, c.f(plan)));
+      in = c.f(plan);
+    }
+    c.ok(c.op->sinkhorn(c.exec, c.batch->n_groups, c.batch->group_begin, c.tokens(), c.cols(plan), iterations, in,
+                        c.f(plan), c.f(u), c.f(v)));
+  });
+  return plan;
+}
+// At most `nonzeros` tokens for each expert (0: its capacity); gamma weighs the plan's square (core/ops/transport.h).
+inline Tensor sparse_transport(Tensor score, int32_t nonzeros, float gamma, int32_t iterations, float rate) {
+  Graph& g = *score.graph;
+  Tensor plan = g.tensor(g.T, score.cols()), work = g.tensor(Rows(Rows::kTokens, 6), 1);
+  Tensor k = g.integers(g.G, 1);
+  g.node({score}, {plan, work, k}, {}, [=](Call& c) {
+    const int32_t* most = c.batch->group_capacity;
+    if (nonzeros > 0) {  // the bits of an integer, written by the op that fills floats
+      c.ok(c.op->fill(c.exec, c.rows(k), std::bit_cast<float>(nonzeros), c.f(k)));
+      most = c.i(k);
+    }
+    c.ok(c.op->sparse_transport(c.exec, c.batch->n_groups, c.batch->group_begin, most, c.tokens(), c.cols(plan), gamma,
+                                iterations, rate, c.mask(score), c.f(score), c.f(plan), c.f(work)));
+  });
+  return plan;
+}
+// The logarithm of the entropic plan in [0, 1] with the capacity for each expert and at most `cap` experts for each
+// token (core/ops/transport.h).
+inline Tensor capped_transport(Tensor score, int32_t cap, float entropy, int32_t iterations) {
+  Graph& g = *score.graph;
+  Tensor plan = g.tensor(g.T, score.cols()), work = g.tensor(g.T, score.cols() + 1);
+  g.node({score}, {plan, work}, {}, [=](Call& c) {
+    c.ok(c.op->capped_transport(c.exec, c.batch->n_groups, c.batch->group_begin, c.batch->group_capacity, c.tokens(),
+                                c.cols(plan), static_cast<float>(cap), entropy, iterations, c.mask(score), c.f(score),
+                                c.f(plan), c.f(work)));
+  });
+  return plan;
 }
 
 // ASSIGN: all first choices, then all second choices, ...; within a choice in `order` (empty: row order).
@@ -70,12 +123,12 @@ inline void assign(TopK top, Tensor order = {}) {
   if (order) inputs.push_back(order), reads.push_back(order);
   g.node(inputs, {}, {}, [=](Call& c) {
     c.ok(c.op->assign_rows(c.exec, c.rows(top.index), k, c.i(top.index), top.value ? c.f(top.value) : nullptr,
-                           order_of(c), c.batch->mask, c.plan->row, c.plan->expert, c.plan->weight, c.plan->count));
+                           order_of(c), c.mask(top.index), c.plan->row, c.plan->expert, c.plan->weight, c.plan->count));
   });
   if (!top.value) return;
   g.keep(reads);
   g.seed_gradient(top.value, [=](Call& c) {
-    c.ok(c.op->assign_rows_backward(c.exec, c.rows(top.index), k, order_of(c), c.batch->mask, c.dplan->weight,
+    c.ok(c.op->assign_rows_backward(c.exec, c.rows(top.index), k, order_of(c), c.mask(top.index), c.dplan->weight,
                                     c.grad(top.value)));
   });
 }
@@ -125,21 +178,35 @@ inline void merge(Tensor mix, int32_t row_kind) {
   g.seed_gradient(mix, [=](Call& c) { c.ok(c.op->axpby(c.exec, c.size(mix), 1, c.dplan->mix, 1, c.grad(mix))); });
 }
 
-// The mean of the tokens of each routed row (sequence, task, batch): [R, n]. x is [T, n].
+// The mean of the tokens of each routed row (sequence or batch), padding left out: [R, n]. x is [T, n].
 inline Tensor row_mean(Tensor x) {
   Graph& g = *x.graph;
   Tensor y = g.tensor(g.R, x.cols());
   g.node(
       {x}, {y}, {},
       [=](Call& c) {
-        c.ok(c.op->segment_reduce(c.exec, SWY_MEAN, c.batch->n_rows, c.batch->row_begin, c.rows(x), c.cols(x), c.f(x),
-                                  c.f(y)));
+        c.ok(c.op->segment_reduce(c.exec, SWY_MEAN, c.batch->n_rows, c.batch->row_begin, c.rows(x), c.cols(x),
+                                  c.mask(x), c.f(x), c.f(y)));
       },
       [=](Call& c) {
         c.ok(c.op->segment_reduce_backward(c.exec, SWY_MEAN, c.batch->n_rows, c.batch->row_begin, c.rows(x), c.cols(x),
-                                           c.grad(y), c.grad(x)));
+                                           c.mask(x), c.grad(y), c.grad(x)));
       });
   return y;
+}
+
+// Equal consecutive parts of each group's tokens, one part for each expert: the i-th of m in `order` (from
+// sorted_tokens; empty: token order) goes to expert floor(i E / m).
+inline TopK split_tokens(Graph& g, Tensor order = {}) {
+  Tensor index = g.integers(g.T, 1);
+  const int32_t experts = g.E;
+  std::vector<Tensor> inputs;
+  if (order) inputs.push_back(order);
+  g.node(inputs, {index}, {}, [=](Call& c) {
+    c.ok(c.op->split_segments(c.exec, c.batch->n_groups, c.batch->group_begin, c.tokens(), experts,
+                              order ? c.i(order) : nullptr, c.mask(index), c.i(index)));
+  });
+  return {index, {}};
 }
 
 // An expert for each token from a fixed hash of its id (or of its position when `by_position`, or when the data

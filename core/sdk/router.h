@@ -184,7 +184,7 @@ inline swy_status needs(void* self, const swy_site* site, swy_needs* out, swy_ex
     out->row_kind = t.row_kind;
     out->slots = t.slots;
     out->capacity = t.capacity;
-    out->inputs = t.needed_inputs;
+    out->inputs = t.needed_inputs | e.needed_inputs;
     out->max_assign = t.max_assign;
     out->scratch_forward = std::max(t.scratch_forward_bytes, e.scratch_forward_bytes);
     out->scratch_backward = std::max(t.scratch_backward_bytes, e.scratch_backward_bytes);
@@ -242,6 +242,10 @@ inline swy_status cost(void* self, const swy_site* site, swy_cost* out, swy_exec
     batch.struct_size = sizeof batch;
     batch.site = site->site;
     batch.n_groups = site->max_groups, batch.n_sequences = site->max_sequences, batch.n_rows = site->max_rows;
+    const int32_t kind = s.programs.at(site->site)->train.row_kind;
+    if (kind == SWY_ROW_SEQUENCE) batch.n_rows = site->max_sequences;
+    if (kind == SWY_ROW_TASK) batch.n_rows = site->max_tasks;
+    if (kind == SWY_ROW_BATCH) batch.n_rows = 1;
     batch.n_experts = site->n_experts;
     batch.x.data = &nowhere, batch.x.shape[0] = site->max_tokens, batch.x.shape[1] = site->d_model;
     swy_state state{};
@@ -251,9 +255,10 @@ inline swy_status cost(void* self, const swy_site* site, swy_cost* out, swy_exec
     swy_plan_grad dplan{};
     dplan.weight = dplan.dispatch = dplan.combine = dplan.mix = &nowhere;
     dplan.aux = weights.data();
-    swy_tensor dx = batch.x;
+    batch.residual = batch.task_embedding = batch.x;
+    const swy_tensor dx[2] = {batch.x, batch.x};
     Call c = call(self, &dry, &batch, &state);
-    c.plan = &plan, c.dplan = &dplan, c.dx = &dx;
+    c.plan = &plan, c.dplan = &dplan, c.dx = dx;
     double flops[3], bytes[3];
     c.ok(s.op->tally(&dry, &flops[0], &bytes[0]));
     run_forward(c);
@@ -270,7 +275,8 @@ swy_status create(const swy_host* host, const swy_value* values, int32_t, void**
   return guarded(exec, [&] {
     auto made = std::make_unique<Self>();
     made->op = static_cast<const swy_ops*>(host->extension(host, SWY_OPS_ID));
-    if (!made->op) throw std::runtime_error("the host does not offer " SWY_OPS_ID);
+    if (!made->op || made->op->version != SWY_OPS_VERSION || made->op->struct_size < sizeof(swy_ops))
+      throw std::runtime_error("the host does not offer the " SWY_OPS_ID " this router was built with; build it again");
     made->router = std::make_unique<T>();
     for (size_t i = 0; i < made->router->options.size(); ++i) made->router->options[i]->set(values[i]);
     *self = made.release();

@@ -130,6 +130,20 @@ INSTANTIATE_TEST_SUITE_P(
         Case{"softmax", [](Graph& g) { both(softmax(logits(g))); }},
         Case{"softmax_tokens", [](Graph& g) { both(softmax_tokens(logits(g))); }},
         Case{"normalise", [](Graph& g) { both(matmul(normalise(g.x), g.param("w", g.D, g.E, normal(1)))); }},
+        Case{"layer_norm",
+             [](Graph& g) {
+               both(layer_norm(logits(g), g.param("gain", 1, g.E, constant(1)), g.param("bias", 1, g.E, constant(0))));
+             }},
+        Case{"layer_norm_of_parameters",
+             [](Graph& g) {
+               both(matmul_transposed(g.x, layer_norm(g.param("w", g.E, g.D, normal(1)), g.param("b", 1, g.D, normal(1)))));
+             }},
+        Case{"layer_norm_without_dx",
+             [](Graph& g) { both(layer_norm(random(g, g.T, g.E, SWY_RANDOM_NORMAL, 0, 1), g.param("gain", 1, g.E, constant(1)))); }},
+        Case{"softplus", [](Graph& g) { both(softplus(logits(g))); }},
+        Case{"clamp", [](Graph& g) { both(clamp(logits(g), -10, 10)); }},
+        Case{"rsqrt", [](Graph& g) { both(rsqrt(square(logits(g)) + 1.f)); }},
+        Case{"scaled", [](Graph& g) { both(scaled(logits(g), [](int64_t) { return 0.5f; })); }},
         Case{"exp", [](Graph& g) { both(exp(logits(g) * 0.3f)); }},
         Case{"log", [](Graph& g) { both(log(square(logits(g)) + 1.f)); }},
         Case{"sqrt", [](Graph& g) { both(sqrt(square(logits(g)) + 1.f)); }},
@@ -184,7 +198,7 @@ INSTANTIATE_TEST_SUITE_P(
         Case{"assign_by_priority",
              [](Graph& g) {
                TopK top = top_k(softmax(logits(g)), 3);
-               assign(top, sorted_rows(column(top.value, 0)));
+               assign(top, sorted_tokens(column(top.value, 0)));
              }},
         Case{"assign_top_tokens",
              [](Graph& g) {

@@ -28,7 +28,7 @@ struct SoftmaxTokenChoice : swy::Router {
     }
     auto best = column(top.value, 0);
     g.metric("best_gate", mean_rows(best), "1", "mean gate of the first choice");
-    assign(top, order == "priority" ? sorted_rows(best) : swy::Tensor{});
+    assign(top, order == "priority" ? sorted_tokens(best) : swy::Tensor{});
   }
 };
 SWY_ROUTER(SoftmaxTokenChoice, "softmax_token_choice", "Softmax token choice (V-MoE)", "1.0.0",

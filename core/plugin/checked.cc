@@ -1,0 +1,409 @@
+#include "core/plugin/checked.h"
+
+#include <dlfcn.h>
+#include <link.h>
+
+#include <atomic>
+#include <cmath>
+#include <cstring>
+#include <map>
+#include <memory>
+#include <mutex>
+
+#include "core/base/error.h"
+#include "core/plugin/libc_calls.h"
+#include "core/plugin/plan.h"
+#include "core/plugin/shadow.h"
+
+namespace swy {
+namespace {
+
+constexpr uint32_t kPoison = 0x7fc0beef;  // NaN: what scratch holds before each call
+
+struct Wrapped {  // `table` first: swy_host.ctx points at it, and that is how create() finds the rest
+  swy_router table;
+  const swy_router* inner;
+  Checking checking;
+};
+
+struct SiteSeen {
+  swy_needs needs{};
+  bool forward[4] = {}, backward = false;  // by phase
+};
+struct Self {
+  const Wrapped* wrapped;
+  void* inner;
+  std::map<int32_t, SiteSeen> sites;
+};
+
+// ---- what a call did that cannot be seen in memory ----
+
+// The module (program or library) that holds an address.
+struct Module {
+  uintptr_t begin = 0, end = 0;
+  bool is_program = false;
+};
+Module module_of(const void* address) {
+  Module m;
+  struct Search {
+    uintptr_t at;
+    Module* found;
+    int index;
+  } search{reinterpret_cast<uintptr_t>(address), &m, 0};
+  dl_iterate_phdr(
+      [](dl_phdr_info* info, size_t, void* arg) {
+        auto& s = *static_cast<Search*>(arg);
+        uintptr_t begin = UINTPTR_MAX, end = 0;
+        for (int i = 0; i < info->dlpi_phnum; ++i) {
+          if (info->dlpi_phdr[i].p_type != PT_LOAD) continue;
+          const uintptr_t from = info->dlpi_addr + info->dlpi_phdr[i].p_vaddr;
+          begin = std::min(begin, from), end = std::max(end, from + info->dlpi_phdr[i].p_memsz);
+        }
+        if (s.at >= begin && s.at < end) *s.found = {begin, end, s.index == 0};
+        ++s.index;
+        return 0;
+      },
+      &search);
+  return m;
+}
+
+std::atomic<uintptr_t> watched_begin{0}, watched_end{0};
+std::atomic<const char*> forbidden{nullptr};
+
+// While alive, notes the first call that `function`'s module makes into what a step may not use. Routers that are part
+// of this program are not watched: the host's own calls would count as theirs.
+class StepWatch {
+ public:
+  explicit StepWatch(const void* function) {
+    const Module m = module_of(function);
+    if (m.is_program || m.end == 0) return;
+    watched_begin = m.begin, watched_end = m.end;
+    forbidden = nullptr;
+    before_ = listen_to_libc([](const char* name, const void* caller) {
+      const auto at = reinterpret_cast<uintptr_t>(caller);
+      if (at >= watched_begin && at < watched_end) forbidden = name;
+    });
+    watching_ = true;
+  }
+  ~StepWatch() { stop(); }
+  const char* stop() {
+    if (watching_) listen_to_libc(before_);
+    watching_ = false;
+    return forbidden.exchange(nullptr);
+  }
+
+ private:
+  LibcListener before_ = nullptr;
+  bool watching_ = false;
+};
+
+// ---- answers ----
+
+template <class... Args>
+swy_status broken(swy_exec* exec, const Args&... what) {
+  if (exec->error && exec->error_cap) {
+    const std::string text = cat(what...);
+    std::strncpy(exec->error, text.c_str(), exec->error_cap - 1);
+    exec->error[exec->error_cap - 1] = 0;
+  }
+  return SWY_INTERNAL;
+}
+
+// Runs one callback. An exception or a failure without a reason becomes a failure that names the rule.
+template <class Call>
+swy_status guarded(swy_exec* exec, const char* name, Call&& call) {
+  swy_status status;
+  try {
+    status = call();
+  } catch (const std::exception& e) {
+    return broken(exec, name, " let an exception out: ", e.what(), " (rule R05)");
+  } catch (...) {
+    return broken(exec, name, " let an exception out (rule R05)");
+  }
+  if (status != SWY_OK && exec->error && exec->error_cap && !exec->error[0])
+    broken(exec, "the plugin gave no reason (rule R06)");
+  return status;
+}
+
+int64_t elements(const swy_tensor& t) {
+  int64_t n = 1;
+  for (int32_t a = 0; a < t.rank; ++a) n *= t.shape[a];
+  return n;
+}
+
+// ---- the copies of one step call ----
+
+struct StepCall {
+  Shadow memory;
+  swy_exec exec;
+  swy_batch batch{};
+  swy_state state{};
+  swy_plan plan{};
+  swy_plan_grad dplan{};
+  swy_tensor dx[2]{};
+  std::vector<swy_tensor> param, grad, buffer;
+  using Use = Shadow::Use;
+
+  StepCall(uint32_t fill, const swy_exec& e) : memory(fill), exec(e) {}
+
+  void memory_of(Use saved_use) {
+    exec.scratch = memory.of("scratch", exec.scratch, static_cast<int64_t>(exec.scratch_bytes), Use::kScratch);
+    exec.saved = memory.of("saved", exec.saved, static_cast<int64_t>(exec.saved_bytes), saved_use);
+  }
+  void tensor(const char* name, swy_tensor& t, Use use) {
+    t.data = memory.of(name, static_cast<float*>(t.data), elements(t) * 4, use);
+  }
+  void batch_of(const swy_batch& b) {
+    batch = b;
+    const int64_t tokens = b.x.shape[0], sequences = b.n_sequences, groups = b.n_groups;
+    tensor("x", batch.x, Use::kRead);
+    tensor("residual", batch.residual, Use::kRead);
+    tensor("task_embedding", batch.task_embedding, Use::kRead);
+    tensor("instruction", batch.instruction, Use::kRead);
+    auto table = [&](const char* name, auto*& p, int64_t n) {
+      p = memory.of(name, p, n * static_cast<int64_t>(sizeof *p), Use::kRead);
+    };
+    table("token_id", batch.token_id, tokens), table("position", batch.position, tokens);
+    table("mask", batch.mask, tokens), table("sequence_begin", batch.sequence_begin, sequences + 1);
+    table("sequence_id", batch.sequence_id, sequences), table("sequence_task", batch.sequence_task, sequences);
+    table("prompt_tokens", batch.prompt_tokens, sequences), table("group_begin", batch.group_begin, groups + 1);
+    table("group_capacity", batch.group_capacity, groups), table("row_begin", batch.row_begin, b.n_rows + 1);
+  }
+  void state_of(const swy_needs& needs, const swy_state& s, Use param_use, Use grad_use) {
+    state = s;
+    auto copy = [&](const swy_tensor* from, uint32_t n, int32_t role, const char* what, Use use,
+                    std::vector<swy_tensor>& to) {
+      if (from) to.assign(from, from + n);
+      for (uint32_t i = 0, at = 0; i < needs.n_tensors && at < to.size(); ++i)
+        if (needs.tensors[i].role == role) {
+          swy_tensor& t = to[at++];
+          t.data = memory.of(cat(what, " '", needs.tensors[i].name, "'"), t.data, elements(t) * 4, use);
+        }
+    };
+    copy(s.param, s.n_param, SWY_PARAM, "parameter", param_use, param);
+    copy(s.grad, s.n_param, SWY_PARAM, "gradient of", grad_use, grad);
+    copy(s.buffer, s.n_buffer, SWY_BUFFER, "buffer", Use::kAdd, buffer);
+    state.param = param.data(), state.grad = s.grad ? grad.data() : nullptr, state.buffer = buffer.data();
+  }
+  void plan_of(const swy_needs& needs, const swy_plan& p, Use use) {
+    plan = p;
+    const int64_t tokens = batch.x.shape[0], matrix = tokens * batch.n_experts * needs.slots;
+    const Use aux = use == Use::kWrite ? Use::kAdd : use;  // the host has zeroed them: what is not written is 0
+    plan.row = memory.of("plan.row", p.row, p.max_assign * 4, use);
+    plan.expert = memory.of("plan.expert", p.expert, p.max_assign * 4, use);
+    plan.weight = memory.of("plan.weight", p.weight, p.max_assign * 4, use);
+    plan.count = memory.of("plan.count", p.count, 4, use);
+    plan.dispatch = memory.of("plan.dispatch", p.dispatch, matrix * 4, use);
+    plan.combine = memory.of("plan.combine", p.combine, matrix * 4, use);
+    plan.mix = memory.of("plan.mix", p.mix, mix_bytes(needs), use);
+    plan.expert_x = memory.of("plan.expert_x", p.expert_x, tokens * batch.x.shape[1] * 4, use);
+    plan.skip_scale = memory.of("plan.skip_scale", p.skip_scale, tokens * 4, use);
+    plan.aux = memory.of("plan.aux", p.aux, int64_t{needs.n_aux} * 4, aux);
+    plan.metric = memory.of("plan.metric", p.metric, int64_t{needs.n_metrics} * 4, aux);
+  }
+  void dplan_of(const swy_needs& needs, const swy_plan_grad& d, int64_t max_assign) {
+    dplan = d;
+    const int64_t tokens = batch.x.shape[0], matrix = tokens * batch.n_experts * needs.slots;
+    auto table = [&](const char* name, const float*& p, int64_t bytes) { p = memory.of(name, p, bytes, Use::kRead); };
+    table("gradient of plan.weight", dplan.weight, max_assign * 4);
+    table("gradient of plan.dispatch", dplan.dispatch, matrix * 4);
+    table("gradient of plan.combine", dplan.combine, matrix * 4);
+    table("gradient of plan.mix", dplan.mix, mix_bytes(needs));
+    table("gradient of plan.expert_x", dplan.expert_x, tokens * batch.x.shape[1] * 4);
+    table("gradient of plan.skip_scale", dplan.skip_scale, tokens * 4);
+    table("gradient of plan.aux", dplan.aux, int64_t{needs.n_aux} * 4);
+  }
+  int64_t mix_bytes(const swy_needs& needs) const {
+    if (needs.plan_kind != SWY_MERGE) return 0;
+    return int64_t{batch.n_rows} * batch.n_experts * std::max(needs.mix_blocks, 1) * 4;
+  }
+  // The name of the first gradient that is not finite, or empty.
+  std::string infinite_gradient(const swy_needs& needs) const {
+    auto bad = [](const swy_tensor& t) {
+      const auto* v = static_cast<const float*>(t.data);
+      for (int64_t i = 0; v && i < elements(t); ++i)
+        if (!std::isfinite(v[i])) return true;
+      return false;
+    };
+    if (bad(dx[0])) return "x";
+    if (dx[1].data && bad(dx[1])) return "residual";
+    for (uint32_t i = 0, at = 0; i < needs.n_tensors && at < grad.size(); ++i)
+      if (needs.tensors[i].role == SWY_PARAM && bad(grad[at++])) return needs.tensors[i].name;
+    return {};
+  }
+};
+
+Self& self_of(void* self) { return *static_cast<Self*>(self); }
+const swy_router& inner_of(const Self& s) { return *s.wrapped->inner; }
+
+// Runs a step call and looks at what it did; `finish` says what is wrong with the numbers that came out, or nothing.
+template <class Call>
+swy_status watched(swy_exec* exec, const char* name, const void* function, StepCall& c, Call&& call) {
+  StepWatch watch(function);
+  const swy_status status = guarded(exec, name, call);
+  if (const char* used = watch.stop())
+    return broken(exec, name, " called ", used, "; a step only enqueues work (rule R07)");
+  if (const std::string damage = c.memory.damage(); !damage.empty())
+    return broken(exec, name, " ", damage, " (rule R08)");
+  return status;
+}
+
+// ---- the callbacks ----
+
+swy_status create(const swy_host* host, const swy_value* options, int32_t n_sites, void** self, swy_exec* exec) {
+  const auto* wrapped = static_cast<const Wrapped*>(host->ctx);
+  auto made = std::make_unique<Self>();
+  made->wrapped = wrapped;
+  const swy_status status =
+      guarded(exec, "create", [&] { return wrapped->inner->create(host, options, n_sites, &made->inner, exec); });
+  if (status == SWY_OK) *self = made.release();
+  return status;
+}
+
+void destroy(void* self) {
+  std::unique_ptr<Self> s(static_cast<Self*>(self));
+  inner_of(*s).destroy(s->inner);
+}
+
+swy_status needs(void* self, const swy_site* site, swy_needs* out, swy_exec* exec) {
+  Self& s = self_of(self);
+  const swy_status status = guarded(exec, "needs", [&] { return inner_of(s).needs(s.inner, site, out, exec); });
+  if (status == SWY_OK) s.sites[site->site] = {*out, {}, false};
+  return status;
+}
+
+swy_status cost(void* self, const swy_site* site, swy_cost* out, swy_exec* exec) {
+  Self& s = self_of(self);
+  return guarded(exec, "cost", [&] { return inner_of(s).cost(s.inner, site, out, exec); });
+}
+
+swy_status forward(void* self, swy_exec* exec, const swy_batch* batch, const swy_state* state, swy_plan* plan) {
+  Self& s = self_of(self);
+  const swy_router& router = inner_of(s);
+  const auto site = s.sites.find(batch->site);
+  bool* seen = site == s.sites.end() ? nullptr : &site->second.forward[exec->phase & 3];
+  if (!seen || (*seen && s.wrapped->checking == Checking::kFirst))
+    return router.forward(s.inner, exec, batch, state, plan);
+  *seen = true;
+  const swy_needs& n = site->second.needs;
+
+  // A plan that is wrong only while scratch holds NaN was made from memory that the router never wrote.
+  auto attempt = [&](uint32_t fill, std::string& wrong) {
+    StepCall c(fill, *exec);
+    c.memory_of(Shadow::Use::kWrite);
+    c.batch_of(*batch);
+    c.state_of(n, *state, Shadow::Use::kRead, Shadow::Use::kRead);
+    c.plan_of(n, *plan, Shadow::Use::kWrite);
+    if (fill != kPoison && c.exec.saved) std::memset(c.exec.saved, 0, c.exec.saved_bytes);
+    const swy_status status = watched(exec, "forward", reinterpret_cast<const void*>(router.forward), c,
+                                      [&] { return router.forward(s.inner, &c.exec, &c.batch, &c.state, &c.plan); });
+    if (status != SWY_OK) return status;
+    try {
+      check_plan(router, n, c.batch, c.plan);
+    } catch (const Error& e) {
+      wrong = e.what();
+      return broken(exec, wrong);
+    }
+    c.memory.give_back();
+    return status;
+  };
+  std::string wrong, still_wrong;
+  swy_status status = attempt(kPoison, wrong);
+  if (wrong.empty()) return status;
+  status = attempt(0, still_wrong);
+  if (status == SWY_OK)
+    return broken(exec, "forward reads scratch or saved memory before it writes there; with NaN in it: ", wrong,
+                  " (rule R09)");
+  return broken(exec, wrong);
+}
+
+swy_status backward(void* self, swy_exec* exec, const swy_batch* batch, const swy_state* state, const swy_plan* plan,
+                    const swy_plan_grad* dplan, const swy_tensor* dx) {
+  Self& s = self_of(self);
+  const swy_router& router = inner_of(s);
+  const auto site = s.sites.find(batch->site);
+  bool* seen = site == s.sites.end() ? nullptr : &site->second.backward;
+  if (!seen || (*seen && s.wrapped->checking == Checking::kFirst))
+    return router.backward(s.inner, exec, batch, state, plan, dplan, dx);
+  *seen = true;
+  const swy_needs& n = site->second.needs;
+
+  auto attempt = [&](uint32_t fill, std::string& wrong) {
+    StepCall c(fill, *exec);
+    c.memory_of(Shadow::Use::kAdd);
+    c.batch_of(*batch);
+    c.state_of(n, *state, Shadow::Use::kRead, Shadow::Use::kAdd);
+    c.plan_of(n, *plan, Shadow::Use::kRead);
+    c.dplan_of(n, *dplan, plan->max_assign);
+    for (int i = 0; i < (n.inputs & SWY_IN_RESIDUAL ? 2 : 1); ++i) {
+      c.dx[i] = dx[i];
+      c.tensor(i ? "gradient of residual" : "gradient of x", c.dx[i], Shadow::Use::kAdd);
+    }
+    const swy_status status = watched(exec, "backward", reinterpret_cast<const void*>(router.backward), c, [&] {
+      return router.backward(s.inner, &c.exec, &c.batch, &c.state, &c.plan, &c.dplan, c.dx);
+    });
+    if (status != SWY_OK) return status;
+    if (const std::string name = c.infinite_gradient(n); !name.empty()) {
+      wrong = cat("the gradient of ", name, " is not finite");
+      return broken(exec, wrong);
+    }
+    c.memory.give_back();
+    return status;
+  };
+  std::string wrong, still_wrong;
+  swy_status status = attempt(kPoison, wrong);
+  if (wrong.empty()) return status;
+  status = attempt(0, still_wrong);
+  if (status == SWY_OK)
+    return broken(exec, "backward reads scratch before it writes there; with NaN in it ", wrong, " (rule R09)");
+  return broken(exec, wrong, " (rule R19)");
+}
+
+swy_status update(void* self, swy_exec* exec, int32_t site, const swy_state* state, const swy_load* load) {
+  Self& s = self_of(self);
+  const swy_router& router = inner_of(s);
+  const auto known = s.sites.find(site);
+  if (known == s.sites.end() || s.wrapped->checking == Checking::kFirst)
+    return router.update(s.inner, exec, site, state, load);
+  StepCall c(kPoison, *exec);
+  c.memory_of(Shadow::Use::kAdd);
+  c.state_of(known->second.needs, *state, Shadow::Use::kAdd, Shadow::Use::kRead);
+  const swy_status status = watched(exec, "update", reinterpret_cast<const void*>(router.update), c,
+                                    [&] { return router.update(s.inner, &c.exec, site, &c.state, load); });
+  if (status == SWY_OK) c.memory.give_back();
+  return status;
+}
+
+const void* extension(void* self, const char* id) {
+  const Self& s = self_of(self);
+  return inner_of(s).extension ? inner_of(s).extension(s.inner, id) : nullptr;
+}
+
+}  // namespace
+
+Checking default_checking() {
+#ifdef SWITCHYARD_CHECKED
+  return Checking::kAlways;
+#else
+  return Checking::kFirst;
+#endif
+}
+
+const swy_router& checked(const swy_router& router, Checking checking) {
+  static std::mutex mutex;
+  static std::map<std::pair<const swy_router*, Checking>, std::unique_ptr<Wrapped>> all;
+  const std::lock_guard<std::mutex> lock(mutex);
+  std::unique_ptr<Wrapped>& made = all[{&router, checking}];
+  if (!made) {
+    made = std::make_unique<Wrapped>(Wrapped{router, &router, checking});
+    swy_router& t = made->table;
+    t.struct_size = sizeof t;
+    t.create = &create, t.destroy = &destroy, t.needs = &needs, t.cost = &cost;
+    t.forward = &forward, t.extension = &extension;
+    t.backward = router.backward ? &backward : nullptr;
+    t.update = router.update ? &update : nullptr;
+  }
+  return made->table;
+}
+
+}  // namespace swy
