@@ -1,5 +1,5 @@
-# Installs the build, makes a router with the installed command, builds it against the installed package, and asks the
-# installed command what it is. Then the whole installation moves, and is asked again from its new place.
+# Installs the build, makes a router with the installed command, builds it against the installed package, runs its tests
+# and trains it for a moment. The installation is moved first: nothing in it may remember where it was.
 set(work ${BUILD}/core/package/stand_alone)
 file(REMOVE_RECURSE ${work})
 
@@ -21,12 +21,13 @@ function(expect text part)
 endfunction()
 
 run(${CMAKE_COMMAND} --install ${BUILD} --prefix ${work}/first)
-file(RENAME ${work}/first ${work}/prefix)  # nothing may remember where it was installed
+file(RENAME ${work}/first ${work}/prefix)
 set(switchyard ${work}/prefix/bin/switchyard)
 
 # What is installed is whole: it finds routers, suites, schemas and manifests in its own folder.
-set(ENV{SWITCHYARD_HOME} "")
-run(${CMAKE_COMMAND} -E env --unset=SWITCHYARD_HOME --unset=SWITCHYARD_PLUGIN_PATH ${switchyard} list --json)
+unset(ENV{SWITCHYARD_HOME})
+unset(ENV{SWITCHYARD_PLUGIN_PATH})
+run(${switchyard} list --json)
 expect("${text}" "\"plugin\": \"${work}/prefix/lib/switchyard/plugins/soft_moe.so\"")
 foreach(file benchmarks/suites/smoke.json benchmarks/suites/suite.schema.json data/manifests/cifar10.json
         reports/schema plugins/soft_moe/README.md core/package/template/router.cc.in)
@@ -46,6 +47,8 @@ run(${CMAKE_COMMAND} -S ${work}/project -B ${work}/project/build -G ${GENERATOR}
   -DCMAKE_CXX_COMPILER=${COMPILER} -DCMAKE_C_COMPILER=${C_COMPILER} -DCMAKE_CXX_FLAGS=${FLAGS}
   "-DCMAKE_CXX_FLAGS_RELEASE=-O1 -Wall -Wextra -Werror")
 run(${CMAKE_COMMAND} --build ${work}/project/build)
+# The project's own test: every rule, by the installed command.
+run(${CMAKE_CTEST_COMMAND} --test-dir ${work}/project/build --output-on-failure)
 run(${switchyard} describe ${work}/project/build/my_router.so)
 expect("${text}" "my_router 0.1.0: My router")
 run(${switchyard} run smoke --routers ${work}/project/build/my_router.so --seeds 1 --out ${work}/out)

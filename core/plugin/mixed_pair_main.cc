@@ -1,7 +1,7 @@
-// A host in one page: loads the plugin named on the command line, runs its first router forward and backward on a small
-// fixed batch and prints every bit of the plan and the gradients. The build makes two programs of it: one against
-// router.h, one against a copy with fields appended to every growable struct (core/abi/grow.cmake), where those fields
-// hold garbage, as they may for a plugin that does not know them.
+// A host in one page: loads the plugin named on the command line, with options as name=value behind it, runs its first
+// router forward and backward on a small fixed batch and prints every bit of the plan and the gradients. The build
+// makes two programs of it: one against router.h, one against a copy with fields appended to every growable struct
+// (core/abi/grow.cmake), where those fields hold garbage, as they may for a plugin that does not know them.
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
@@ -52,14 +52,19 @@ swy_tensor tensor(float* data, const swy_tensor_spec& s) {
 
 }  // namespace
 
-int main(int, char** argv) {
+int main(int argc, char** argv) {
   const swy::FoundRouter found = swy::find_router(argv[1]);
   unsigned theirs = 0;
   for (uint32_t i = 0; i < found.plugin->plugin->n_layout; ++i)
     if (!std::strcmp(found.plugin->plugin->layout[i].name, "swy_exec")) theirs = found.plugin->plugin->layout[i].size;
   std::printf("swy_exec: host %zu, plugin %u\n", sizeof(swy_exec), theirs);
 
-  swy::Instance instance(*found.router, {}, 1);
+  swy::OptionText options;
+  for (int i = 2; i < argc; ++i) {
+    const std::string text = argv[i];
+    options[text.substr(0, text.find('='))] = text.substr(text.find('=') + 1);
+  }
+  swy::Instance instance(*found.router, options, 1);
   swy_site site = in<swy_site>();
   site.n_sites = 1, site.d_model = kWidth, site.n_experts = kExperts, site.capacity = site.max_capacity = kCapacity;
   site.group_tokens = 12, site.max_tokens = kTokens, site.max_sequences = site.max_groups = site.max_rows = 2;
