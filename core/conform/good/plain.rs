@@ -1,5 +1,6 @@
-// The router of plain.c in Rust by the ABI alone: no C++ layer, no std, one exported symbol. Token choice: G = softmax(x W),
-// each token takes its k largest gates; forward and backward through the host's ops, cost as those count it.
+// The router of plain.c in Rust by the ABI alone: no C++ layer, no std, one exported symbol. Token choice:
+// G = softmax(x W), each token takes its k largest gates; forward and backward through the host's ops, cost as those
+// count it.
 //
 // T tokens, D width, E experts. saved: G [T, E], then the chosen experts [T, k]. The ABI itself is generated from
 // core/abi by rust_abi.cmake. Rust's std would add an entry to .init_array, which rule R02 refuses; core does not.
@@ -170,7 +171,8 @@ unsafe extern "C" fn cost(me: *mut c_void, site: *const swy_site, out: *mut swy_
     if status != SWY_OK {
         return status;
     }
-    op!(op, assign_rows, &dry, n.t, n.k, null(), null(), null(), null(), null_mut(), null_mut(), null_mut(), null_mut());
+    op!(op, assign_rows, &dry, n.t, n.k, null(), null(), null(), null(), null_mut(), null_mut(), null_mut(),
+        null_mut());
     op!(op, tally, &dry, &mut flops[1], &mut bytes[1]);
     let status = push_back(op, &dry, &n, null(), null(), null(), null(), null(), null(), &mut nothing, &mut nothing,
                            &mut nothing);

@@ -1,5 +1,5 @@
-# Writes the ABI in Rust: structs and layout table from core/abi/layout.golden, the op table from core/abi/ops.h, and the
-# enumerators of both headers. Nothing of the ABI is written down twice by hand.
+# Writes the ABI in Rust: structs and layout table from core/abi/layout.golden, the op table from core/abi/ops.h, and
+# the enumerators of both headers. Nothing of the ABI is written down twice by hand.
 #   cmake -D SOURCE=<core/abi> -D OUTPUT=abi.rs -P rust_abi.cmake
 cmake_minimum_required(VERSION 3.25)
 
@@ -93,7 +93,8 @@ file(READ ${SOURCE}/ops.h ops)
 string(REGEX REPLACE "/\\*[^*]*\\*+([^/*][^*]*\\*+)*/" " " ops "${ops}")
 string(REGEX REPLACE "[ \n]+" " " words "${ops}")
 string(REGEX MATCHALL "swy_status \\(\\*[a-z_]+\\)\\([^)]*\\)" entries "${words}")
-string(APPEND rust "#[repr(C)]\n#[derive(Clone, Copy)]\npub struct swy_ops {\n    pub struct_size: u32,\n    pub version: u32,\n")
+string(APPEND rust "#[repr(C)]\n#[derive(Clone, Copy)]\npub struct swy_ops {\n"
+  "    pub struct_size: u32,\n    pub version: u32,\n")
 foreach(entry ${entries})
   string(REGEX MATCH "\\(\\*([a-z_]+)\\)\\((.*)\\)" entry "${entry}")
   set(name ${CMAKE_MATCH_1})
