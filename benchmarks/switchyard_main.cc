@@ -28,6 +28,7 @@ int main(int argc, char** argv) {
       "  switchyard describe soft_moe\n"
       "  switchyard run demo-vision\n"
       "  switchyard run vision-cifar10-mini --data DIR --routers soft_moe,random --seeds 3\n"
+      "  switchyard new my_router\n"
       "  switchyard conform path/to/my_router.so\n"
       "\nExit codes: 0 fine, 1 a cell or case failed, 2 wrong use, 3 environment. Help on a command: switchyard "
       "COMMAND "
@@ -42,6 +43,7 @@ int main(int argc, char** argv) {
     swy::bench::add_report_command(app);
     swy::bench::add_data_command(app, exit_code);
     swy::bench::add_conform_command(app, exit_code);
+    swy::bench::add_new_command(app);
     swy::bench::add_cell_command(app);
     swy::bench::add_conform_case_command(app);
     if (argc < 2) {

@@ -124,6 +124,35 @@ TEST(Layout, DifferenceTellsBreakFromAppend) {
   EXPECT_EQ(difference({"a", "b"}, {"b", "a"}).rfind("the list of structs or the order of lines changed\n", 0), 0u);
 }
 
+// The committed file would notice: each field of it removed, moved, resized or retyped in turn is reported as that
+// break.
+TEST(Layout, EveryBreakOfTheGoldenFileIsNoticed) {
+  const std::vector<std::string> golden = lines(read("layout.golden"));
+  size_t fields = 0;
+  for (size_t i = 0; i < golden.size(); ++i) {
+    if (golden[i].find("  struct") != std::string::npos) continue;
+    ++fields;
+    const std::string report = "removed, moved, resized or retyped: " + golden[i] + "\n";
+    std::istringstream in(golden[i]);
+    std::string name, type;
+    uint32_t offset, size;
+    in >> name >> offset >> size >> std::ws;
+    std::getline(in, type);
+    const std::string other = type + " const";
+    for (const swy_field& f : {swy_field{name.c_str(), type.c_str(), offset + 8, size},
+                               swy_field{name.c_str(), type.c_str(), offset, size + 4},
+                               swy_field{name.c_str(), other.c_str(), offset, size}}) {
+      std::vector<std::string> changed = golden;
+      changed[i] = formatted(f);
+      EXPECT_EQ(difference(golden, changed).rfind(report, 0), 0u) << changed[i];
+    }
+    std::vector<std::string> removed = golden;
+    removed.erase(removed.begin() + static_cast<int64_t>(i));
+    EXPECT_EQ(difference(golden, removed).rfind(report, 0), 0u) << "removed " << golden[i];
+  }
+  EXPECT_GT(fields, 150u);
+}
+
 // No struct has padding, on any compiler: each field begins where the one before it ended.
 TEST(Layout, StructsHaveNoHoles) {
   const swy_field* whole = nullptr;

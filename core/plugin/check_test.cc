@@ -3,9 +3,11 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <functional>
 #include <string>
+#include <vector>
 
 #include "core/abi/layout.h"
 #include "core/base/error.h"
@@ -95,8 +97,9 @@ TEST(Check, CapabilitiesAgreeWithCallbacks) {
 // A router without size, id, name or version, or with an id that could not stand in "path:id", is refused.
 TEST(Check, RouterMustHaveItsIdentity) {
   EXPECT_EQ(refusal([](Tables& t) { t.router.struct_size = 8; }),
-            "p.so: swy_router.struct_size is 8, the host needs " + std::to_string(sizeof(swy_router)));
-  EXPECT_EQ(refusal([](Tables& t) { t.router.id = nullptr; }), "p.so: swy_router.id is missing");
+            "p.so: swy_router.id is missing (swy_router.struct_size is 8)");
+  EXPECT_EQ(refusal([](Tables& t) { t.router.id = nullptr; }),
+            cat("p.so: swy_router.id is missing (swy_router.struct_size is ", sizeof(swy_router), ")"));
   EXPECT_EQ(refusal([](Tables& t) { t.router.id = "a:b"; }),
             "p.so: router 'a:b': an id may hold no slash, colon, comma or blank");
   EXPECT_EQ(refusal([](Tables& t) { t.router.name = ""; }), "p.so: router 'r': swy_router.name is missing");
@@ -124,17 +127,93 @@ TEST(Check, OptionTableMustBeSane) {
             score + "choices \"sigmoid||\" hold an empty or repeated entry");
 }
 
-// A plugin without the layout table, or with a retyped field of the same size and place, is refused.
-TEST(Check, LayoutMustBeThereAndAgreeInType) {
+// A plugin without the layout table is refused.
+TEST(Check, LayoutMustBeThere) {
   EXPECT_EQ(refusal([](Tables& t) { t.plugin.layout = nullptr; }),
             "p.so: swy_plugin.layout is empty; set it to the table swy_layout of core/abi/layout.h");
-  std::vector<swy_field> retyped(swy_layout, swy_layout + SWY_N_LAYOUT);
-  for (swy_field& f : retyped)
-    if (f.name == std::string("swy_exec.step")) f.type = "uint64_t";
-  EXPECT_EQ(
-      refusal([&](Tables& t) { t.plugin.layout = retyped.data(); }),
-      "p.so was built against another router.h:\n  swy_exec.step: plugin has offset 64, size 8, type uint64_t; host "
-      "has offset 64, size 8, type int64_t\nbuild it again with this tree's core/abi");
+}
+
+using Fields = std::vector<swy_field>;
+Fields::iterator at(Fields& fields, const std::string& name) {
+  return std::find_if(fields.begin(), fields.end(), [&](const swy_field& f) { return f.name == name; });
+}
+
+// What check_plugin says of a plugin whose header differed as `change` does to its layout; only the lines on fields.
+std::string layout_refusal(const std::function<void(Fields&)>& change) {
+  Fields fields(swy_layout, swy_layout + SWY_N_LAYOUT);
+  change(fields);
+  const std::string text = refusal([&](Tables& t) {
+    t.plugin.layout = fields.data();
+    t.plugin.n_layout = static_cast<uint32_t>(fields.size());
+  });
+  const std::string head = "p.so was built against another router.h:\n  ";
+  if (text.rfind(head, 0) != 0) return text;
+  return text.substr(head.size(), text.rfind('\n') - head.size());
+}
+
+// Rule R24: either side may know more fields at the end of a growable struct, or a whole struct more.
+TEST(Check, LayoutMayBeLongerOrShorterAtTheEnd) {
+  EXPECT_EQ(layout_refusal([](Fields& f) {
+              f.push_back({"swy_exec.colour", "float", sizeof(swy_exec), 4});
+              at(f, "swy_exec")->size += 8;
+            }),
+            "accepted");
+  EXPECT_EQ(layout_refusal([](Fields& f) {
+              f.erase(at(f, "swy_exec.ctx"));
+              at(f, "swy_exec")->size -= 8;
+            }),
+            "accepted");
+  EXPECT_EQ(layout_refusal([](Fields& f) { f.push_back({"swy_later.struct_size", "uint32_t", 0, 4}); }), "accepted");
+}
+
+// A field retyped at its place, moved, removed or inserted where the other side has fields behind it, or two different
+// fields at one end: refused, naming struct and field.
+TEST(Check, LayoutMustAgreeInWhatBothSidesKnow) {
+  EXPECT_EQ(layout_refusal([](Fields& f) { at(f, "swy_exec.step")->type = "uint64_t"; }),
+            "swy_exec.step: plugin has offset 64, size 8, type uint64_t; host has offset 64, size 8, type int64_t");
+  EXPECT_EQ(layout_refusal([](Fields& f) { at(f, "swy_exec.step")->offset = 72; }),
+            "swy_exec.step: plugin has offset 72, size 8, type int64_t; host has offset 64, size 8, type int64_t");
+  EXPECT_EQ(layout_refusal([](Fields& f) { f.erase(at(f, "swy_exec.seed")); }),
+            "swy_exec.seed: the host has it (offset 56, size 8, type uint64_t), the plugin does not");
+  EXPECT_EQ(layout_refusal([](Fields& f) {
+              f.push_back({"swy_exec.colour", "float", 56, 4});
+            }),
+            "swy_exec.colour: the plugin has it (offset 56, size 4, type float), the host does not");
+  EXPECT_EQ(layout_refusal([](Fields& f) { at(f, "swy_exec.ctx")->name = "swy_exec.context"; }),
+            cat("swy_exec.ctx: the host has it (offset ", offsetof(swy_exec, ctx),
+                ", size 8, type void *), the plugin does not\n  swy_exec.context: the plugin has it (offset ",
+                offsetof(swy_exec, ctx), ", size 8, type void *), the host does not"));
+}
+
+// Structs that travel in arrays may not even grow at their end.
+TEST(Check, FrozenStructsMustBeTheSame) {
+  EXPECT_EQ(layout_refusal([](Fields& f) {
+              f.push_back({"swy_value.u", "uint64_t", sizeof(swy_value), 8});
+            }),
+            "swy_value.u: the plugin has it (offset 24, size 8, type uint64_t), the host does not");
+  EXPECT_EQ(layout_refusal([](Fields& f) { f.erase(at(f, "swy_value.s")); }),
+            "swy_value.s: the host has it (offset 16, size 8, type const char *), the plugin does not");
+  EXPECT_EQ(layout_refusal([](Fields& f) { at(f, "swy_value")->size = 32; }),
+            "swy_value: plugin has offset 0, size 32, type struct; host has offset 0, size 24, type struct");
+}
+
+// What an older plugin's structs are too short for reads as zero, although other bytes follow them in memory; what a
+// newer one's have more is cut off.
+TEST(Check, TablesAreCopiedAsFarAsBothSidesKnow) {
+  Tables t;
+  t.router.update = [](void*, swy_exec*, int32_t, const swy_state*, const swy_load*) -> swy_status { return SWY_OK; };
+  t.router.struct_size = offsetof(swy_router, update);  // `update` is garbage to a host that looks further
+  const auto shorter = check_plugin(t.plugin, "p.so");
+  EXPECT_NE(shorter->plugin.routers[0], &t.router);
+  EXPECT_EQ(shorter->plugin.routers[0]->forward, t.router.forward);
+  EXPECT_EQ(shorter->plugin.routers[0]->update, nullptr);
+  struct {
+    swy_router known;
+    uint64_t more;
+  } longer = {t.router, 7};
+  longer.known.struct_size = sizeof longer;
+  t.routers[0] = &longer.known;
+  EXPECT_EQ(check_plugin(t.plugin, "p.so")->plugin.routers[0]->struct_size, sizeof(swy_router));
 }
 
 std::string needs_refusal(const std::function<void(swy_needs&, swy_tensor_spec&, swy_quantity&)>& spoil) {

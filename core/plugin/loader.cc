@@ -87,14 +87,15 @@ FoundRouter router_of_file(const std::string& name) {
 
 const LoadedPlugin& load_plugin(const fs::path& path) {
   static std::mutex mutex;
-  static std::map<fs::path, LoadedPlugin> loaded;  // a map: references to its values stay valid
+  // A map: references to its values stay valid. Never destroyed: routers are used until the process ends.
+  static auto& loaded = *new std::map<fs::path, LoadedPlugin>;
   check_file(path);
   const fs::path canonical = fs::canonical(path);
   const std::lock_guard<std::mutex> lock(mutex);
   if (const auto it = loaded.find(canonical); it != loaded.end()) return it->second;
-  const swy_plugin& plugin = open_plugin(canonical);
-  check_plugin(plugin, canonical.string());
-  return loaded.emplace(canonical, LoadedPlugin{canonical, &plugin, sha256_file(canonical)}).first->second;
+  const std::shared_ptr<const PluginTables> tables = check_plugin(open_plugin(canonical), canonical.string());
+  return loaded.emplace(canonical, LoadedPlugin{canonical, &tables->plugin, sha256_file(canonical), tables})
+      .first->second;
 }
 
 std::vector<fs::path> discover_plugins() {

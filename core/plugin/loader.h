@@ -2,22 +2,26 @@
 // one that passes stays loaded for the life of the process (see RULES: never dlclose).
 #pragma once
 #include <filesystem>
+#include <memory>
 #include <string>
 #include <vector>
 
 #include "core/abi/router.h"
+#include "core/plugin/check.h"
 
 namespace swy {
 
 struct LoadedPlugin {
   std::filesystem::path path;
-  const swy_plugin* plugin = nullptr;
-  std::string sha256;  // of the file
+  const swy_plugin* plugin = nullptr;  // the host's copy, as are its routers
+  std::string sha256;                  // of the file
+  std::shared_ptr<const PluginTables> tables;
 };
 
 // dlopen(RTLD_NOW | RTLD_LOCAL), swy_plugin_v1, layout field by field, router tables, required callbacks. Throws Error
-// (environment) that names the file and what differs ("swy_exec.seed: plugin has offset 56, host has 64").
-// Loading the same file twice returns the same plugin.
+// (environment) that names the file and what differs ("swy_exec.seed: plugin has offset 56, host has 64"). A plugin
+// built against an older or newer header of the same major version loads (see check.h). Loading the same file twice
+// returns the same plugin.
 const LoadedPlugin& load_plugin(const std::filesystem::path&);
 
 // The plugin files to be found, first hit of an id wins: $SWITCHYARD_PLUGIN_PATH (colon-separated directories), the

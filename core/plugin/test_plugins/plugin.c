@@ -93,11 +93,12 @@ __attribute__((visibility("default"))) const swy_plugin* swy_plugin_v1(void) {
   for (uint32_t i = 0; i < SWY_N_LAYOUT; ++i)
     if (!strcmp(layout[i].name, "swy_exec.seed")) layout[i].offset += 8;
 #endif
-#ifdef FIELD_MISSING /* the last one: swy_plugin.routers */
-  plugin.n_layout = SWY_N_LAYOUT - 1;
+#ifdef FIELD_MISSING /* the last one of a struct: an older header */
+  for (uint32_t i = 0; i < SWY_N_LAYOUT; ++i)
+    if (!strcmp(layout[i].name, "swy_exec.ctx")) layout[i] = layout[--plugin.n_layout];
 #endif
-#ifdef FIELD_EXTRA
-  layout[plugin.n_layout++] = (swy_field){"swy_exec.colour", "float", 112, 4};
+#ifdef FIELD_EXTRA /* behind the last one: a newer header */
+  layout[plugin.n_layout++] = (swy_field){"swy_exec.colour", "float", sizeof(swy_exec), 4};
 #endif
 #ifdef WRONG_MAJOR
   plugin.abi_major = SWY_ABI_MAJOR + 1;
