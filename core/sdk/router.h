@@ -231,7 +231,8 @@ inline swy_status backward(void* self, swy_exec* exec, const swy_batch* batch, c
 inline swy_status cost(void* self, const swy_site* site, swy_cost* out, swy_exec* exec) {
   return guarded(exec, [&] {
     auto& s = *static_cast<Self*>(self);
-    swy_exec dry = *exec;
+    swy_exec dry{};  // an older host's struct may be shorter
+    std::memcpy(&dry, exec, std::min<size_t>(exec->struct_size, sizeof dry));
     dry.flags |= SWY_EXEC_DRY;
     std::vector<swy_tensor> none(s.programs.at(site->site)->tensors.size());
     std::vector<float> weights(s.programs.at(site->site)->aux.size(), 1.f);
