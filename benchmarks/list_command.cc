@@ -88,7 +88,8 @@ std::vector<std::string> capabilities(uint32_t caps) {
                                                          {SWY_CAP_BITWISE, "bitwise"},
                                                          {SWY_CAP_GRAPH_CAPTURE, "graph_capture"},
                                                          {SWY_CAP_NEEDS_FIT, "needs_fit"},
-                                                         {SWY_CAP_BATCH_COUPLED, "batch_coupled"}};
+                                                         {SWY_CAP_BATCH_COUPLED, "batch_coupled"},
+                                                         {SWY_CAP_STRAIGHT_THROUGH, "straight_through"}};
   std::vector<std::string> list;
   for (const auto& [bit, name] : kNames) {
     if (caps & bit) list.push_back(name);
