@@ -1,5 +1,6 @@
-// Do the rules bite? Each wrong plugin of bad/ breaks one rule by intent; all cases run on it, as the command runs
-// them, and what they find has to be that rule and no other. A rule for which there is no such plugin does not count.
+// Do the rules bite? Each wrong plugin of bad/ breaks one rule by intent; all cases run on it, each in a child process,
+// and what they find has to be that rule and no other. A rule for which there is no such plugin does not count. The
+// child is this program (main stands in runner_test.cc): it starts sooner than the command and runs the same code.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -37,7 +38,6 @@ std::string rule_of(const std::string& plugin) { return plugin.substr(0, plugin.
 
 std::vector<Result> run_all_cases(const std::string& plugin) {
   RunOptions options;
-  options.child = {SWITCHYARD_BUILD_DIR "/switchyard", "conform-case"};
   options.rounds = 3;
   if (plugin == kGood || rule_of(plugin) == "R20") options.files = kSources;  // golden.json is about these two
   return run_cases(find_targets({(kPlugins / (plugin + ".so")).string()}, options), all_cases(), options);
@@ -58,10 +58,9 @@ TEST_P(WrongPlugin, BreaksItsRuleAlone) {
   for (const Result& r : run_all_cases(GetParam()))
     if (is_bad(r.status)) broken.insert(r.rule), found += told(r);
   EXPECT_EQ(broken, std::set<std::string>{rule}) << found;
-  std::printf("%s", found.c_str());
 }
 INSTANTIATE_TEST_SUITE_P(Bad, WrongPlugin, testing::ValuesIn(wrong_plugins()),
-                         [](const auto& info) { return info.param; });
+                         [](const auto& plugin) { return plugin.param; });
 
 // Proves that it is the fault that is caught, not the plugin: without one nothing is wrong, and the golden vector that
 // R20 is held against is one that a right router meets.
