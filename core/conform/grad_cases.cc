@@ -3,7 +3,7 @@
 //
 // Selections jump. Entries of a list that come or go between the shifted points get weight zero; an auxiliary loss that
 // counts selections may still jump, so the verdict is the median over several directions: a wrong gradient is wrong
-// along nearly all of them.
+// along nearly all of them. Differences of calls that cannot be repeated mean nothing: these cases then step aside.
 #include <algorithm>
 #include <cmath>
 #include <map>
@@ -139,6 +139,7 @@ void needs_backward(const Subject& s) {
 }
 
 void equals_differences(const Subject& s, const CaseContext& c, const DrawnShape& shape, int32_t kind) {
+  needs_repetition(*s.router, {{}, shape, kind, c.seed});
   c.note("worst_of_tolerance", Derivative(s, c, {{}, shape, kind, c.seed}, true).check());
 }
 
@@ -155,6 +156,7 @@ void on_ragged(const Subject& s, const CaseContext& c) {
 void of_aux(const Subject& s, const CaseContext& c) {
   needs_backward(s);
   const int32_t kind = site_kind_of(*s.router);
+  needs_repetition(*s.router, {{}, ragged_shape(kind), kind, c.seed});
   Derivative d(s, c, {{}, ragged_shape(kind), kind, c.seed}, false);
   if (d.n_aux() == 0) skip("it has no auxiliary loss with its presets");
   c.note("worst_of_tolerance", d.check());
@@ -175,6 +177,7 @@ void of_choices(const Subject& s, const CaseContext& c) {
       }
   }
   if (settings.empty()) skip("it has no choices and no switches");
+  needs_repetition(*s.router, {{}, usual_shape(kind), kind, c.seed});
   double worst = 0;
   for (const OptionText& options : settings) {
     try {
@@ -191,6 +194,7 @@ void of_choices(const Subject& s, const CaseContext& c) {
 void is_added(const Subject& s, const CaseContext& c) {
   needs_backward(s);
   const int32_t kind = site_kind_of(*s.router);
+  needs_repetition(*s.router, {{}, ragged_shape(kind), kind, c.seed});
   Rig rig(*s.router, {{}, ragged_shape(kind), kind, c.seed});
   rig.forward();
   const Plan p = rig.plan();

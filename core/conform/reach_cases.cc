@@ -1,6 +1,6 @@
 // What may reach a token's plan: not later tokens where causality is claimed (R14), not padding (R15), not the order or
 // the company of a batch (R16). Each case changes what may not matter and compares the rows that are left. Groups hold
-// one sequence each, so what a group shares is no company.
+// one sequence each, so what a group shares is no company. Cases step aside where calls cannot be repeated.
 #include <algorithm>
 #include <cmath>
 #include <map>
@@ -92,6 +92,7 @@ void is_causal(const Subject& s, const CaseContext& c) {
   const int32_t kind = site_kind_of(*s.router);
   DrawnShape shape = usual_shape(kind);
   shape.sequence_tokens = {12, 9}, shape.prompt_tokens = {2, 1};
+  needs_repetition(*s.router, {{}, shape, kind, c.seed});
   for (const int32_t phase : {SWY_TRAIN, SWY_SCORE})
     for (const int32_t cut : {1, 4, 11}) {
       Random random(c.seed + static_cast<uint64_t>(cut));
@@ -118,6 +119,7 @@ void is_causal(const Subject& s, const CaseContext& c) {
 
 void padding_content(const Subject& s, const CaseContext& c) {
   const int32_t kind = site_kind_of(*s.router);
+  needs_repetition(*s.router, {{}, ragged_shape(kind), kind, c.seed});
   for (const int32_t phase : {SWY_TRAIN, SWY_SCORE}) {
     Random random(c.seed);
     Rig rig(*s.router, {{}, ragged_shape(kind), kind, c.seed});
@@ -202,6 +204,7 @@ void expect_same(const char* rule, const Subject& s, const CaseContext& c, const
                  int32_t more, const char* when) {
   const int32_t kind = site_kind_of(*s.router);
   const DrawnShape shape = ragged_shape(kind);
+  needs_repetition(*s.router, {{}, shape, kind, c.seed});
   Rig whole(*s.router, {{}, shape, kind, c.seed});
   whole.phase = SWY_SCORE;
   whole.forward();

@@ -6,7 +6,7 @@ namespace swy::conform {
 
 std::string rule_in(const std::string& message) {
   const std::string mark = "rule R";
-  const size_t at = message.find(mark);
+  const size_t at = message.rfind(mark);
   if (at == std::string::npos) return "";
   std::string rule = "R";
   for (size_t i = at + mark.size(); i < message.size() && std::isdigit(static_cast<unsigned char>(message[i])); ++i)

@@ -19,7 +19,8 @@ struct Result {
   std::string repro = {};  // the command that runs this case alone
 };
 
-// "R07" out of "... (rule R07)", or empty. Messages of the host name the rule that way.
+// "R07" out of "... (rule R07)", or empty. Messages of the host name the rule that way; the last one is the verdict,
+// those before it stand in a message that it quotes.
 std::string rule_in(const std::string& message);
 // The text without bytes that are not UTF-8: plugins write what they like, reports are read by parsers.
 std::string clean_text(const std::string&);

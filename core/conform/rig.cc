@@ -283,6 +283,19 @@ int32_t site_kind_of(const swy_router& router) {
   skip("its presets fit neither an FFN site of four experts nor a block: ", refusals);
 }
 
+void needs_repetition(const swy_router& router, const Setting& setting) {
+  Rig one(router, setting), other(router, setting);
+  for (const int32_t phase : {SWY_TRAIN, SWY_SCORE}) {
+    one.phase = other.phase = phase;
+    one.forward(), other.forward();
+    const Plan first = one.plan();
+    one.forward();
+    for (const Plan& again : {one.plan(), other.plan()})
+      if (const std::string text = first.difference(again, 1e-5); !text.empty())
+        skip("its calls cannot be repeated (see R12 and R13): ", text);
+  }
+}
+
 DrawnShape usual_shape(int32_t site_kind) {
   DrawnShape s;
   s.width = 6, s.experts = site_kind == SWY_SITE_BLOCK ? 1 : 4;

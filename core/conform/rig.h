@@ -105,6 +105,10 @@ class Rig {
 // case when it refuses both with its presets, quoting why.
 int32_t site_kind_of(const swy_router&);
 
+// Skips the case when the same forward call twice in one instance, or once in another, does not give the same plan:
+// what is compared between calls says nothing then, and it is R12 or R13 that is broken.
+void needs_repetition(const swy_router&, const Setting&);
+
 // Shapes that several modes look at. All of them have a group for each sequence.
 DrawnShape usual_shape(int32_t site_kind);   // two sequences of 8, no padding
 DrawnShape ragged_shape(int32_t site_kind);  // sequences of 7, 1, 12 and 5, some of it padding

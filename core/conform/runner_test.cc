@@ -102,6 +102,13 @@ TEST(Runner, EveryEndHasItsStatus) {
   expect(run("run.exit"), Status::kCrash, "R12", "ended with exit code 0 without a result");
 }
 
+// Proves that a message that quotes another one is taken for the rule it ends in.
+TEST(Runner, TheLastRuleIsTheVerdict) {
+  EXPECT_EQ(rule_in("reads scratch: with NaN in it the plan breaks rule R11: nan (rule R09) [round 3]"), "R09");
+  EXPECT_EQ(rule_in("the plan breaks rule R11: nan"), "R11");
+  EXPECT_EQ(rule_in("no rule"), "");
+}
+
 // Proves that a crash is told with its signal and the last words, also when it comes after the result, and that it does
 // not hide a rule that was found broken before.
 TEST(Runner, Crashes) {

@@ -167,11 +167,12 @@ unsafe extern "C" fn cost(me: *mut c_void, site: *const swy_site, out: *mut swy_
     let mut nothing = 0f32;
     let (mut flops, mut bytes) = ([0f64; 3], [0f64; 3]);
     op!(op, tally, &dry, &mut flops[0], &mut bytes[0]);
-    let status = choose(op, &dry, &n, null(), null(), null_mut(), null_mut(), null_mut());
+    // What is null in a step is null here: an op counts the arrays it is given.
+    let status = choose(op, &dry, &n, null(), null(), null_mut(), null_mut(), &mut nothing);
     if status != SWY_OK {
         return status;
     }
-    op!(op, assign_rows, &dry, n.t, n.k, null(), null(), null(), null(), null_mut(), null_mut(), null_mut(),
+    op!(op, assign_rows, &dry, n.t, n.k, null(), &nothing, null(), null(), null_mut(), null_mut(), null_mut(),
         null_mut());
     op!(op, tally, &dry, &mut flops[1], &mut bytes[1]);
     let status = push_back(op, &dry, &n, null(), null(), null(), null(), null(), null(), &mut nothing, &mut nothing,
