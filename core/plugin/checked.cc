@@ -183,6 +183,18 @@ swy_status watched(swy_exec* exec, const char* name, const void* function, StepC
   return status;
 }
 
+// Numbers that are wrong only while scratch holds NaN were made from memory that the router never wrote. attempt(fill,
+// wrong) makes the call with scratch full of `fill` and says in `wrong` which numbers are.
+template <class Attempt>
+swy_status diagnosed(swy_exec* exec, const char* name, const Attempt& attempt) {
+  std::string wrong, still_wrong;
+  const swy_status status = attempt(kPoison, wrong);
+  if (wrong.empty()) return status;
+  if (attempt(0, still_wrong) != SWY_OK) return broken(exec, wrong);
+  return broken(exec, name, " reads scratch or saved memory before it writes there; with NaN in it: ", wrong,
+                " (rule R09)");
+}
+
 // ---- the callbacks ----
 
 swy_status create(const swy_host* host, const swy_value* options, int32_t n_sites, void** self, swy_exec* exec) {
@@ -222,7 +234,6 @@ swy_status forward(void* self, swy_exec* exec, const swy_batch* batch, const swy
   *seen = true;
   const swy_needs& n = site->second.needs;
 
-  // A plan that is wrong only while scratch holds NaN was made from memory that the router never wrote.
   auto attempt = [&](uint32_t fill, std::string& wrong) {
     StepCall c(fill, *exec);
     c.memory_of(Shadow::Use::kWrite);
@@ -242,14 +253,7 @@ swy_status forward(void* self, swy_exec* exec, const swy_batch* batch, const swy
     c.memory.give_back();
     return status;
   };
-  std::string wrong, still_wrong;
-  swy_status status = attempt(kPoison, wrong);
-  if (wrong.empty()) return status;
-  status = attempt(0, still_wrong);
-  if (status == SWY_OK)
-    return broken(exec, "forward reads scratch or saved memory before it writes there; with NaN in it: ", wrong,
-                  " (rule R09)");
-  return broken(exec, wrong);
+  return diagnosed(exec, "forward", attempt);
 }
 
 swy_status backward(void* self, swy_exec* exec, const swy_batch* batch, const swy_state* state, const swy_plan* plan,
@@ -279,19 +283,13 @@ swy_status backward(void* self, swy_exec* exec, const swy_batch* batch, const sw
     });
     if (status != SWY_OK) return status;
     if (const std::string name = c.infinite_gradient(n); !name.empty()) {
-      wrong = cat("the gradient of ", name, " is not finite");
+      wrong = cat("the gradient of ", name, " is not finite (rule R19)");
       return broken(exec, wrong);
     }
     c.memory.give_back();
     return status;
   };
-  std::string wrong, still_wrong;
-  swy_status status = attempt(kPoison, wrong);
-  if (wrong.empty()) return status;
-  status = attempt(0, still_wrong);
-  if (status == SWY_OK)
-    return broken(exec, "backward reads scratch before it writes there; with NaN in it ", wrong, " (rule R09)");
-  return broken(exec, wrong, " (rule R19)");
+  return diagnosed(exec, "backward", attempt);
 }
 
 swy_status update(void* self, swy_exec* exec, int32_t site, const swy_state* state, const swy_load* load) {
