@@ -10,7 +10,8 @@
 namespace swy::conform {
 namespace {
 
-constexpr double kShare = 0.01;  // how far declared and counted work may lie apart
+constexpr double kShare = 0.01;     // how far declared and counted work may lie apart
+constexpr double kLeastRate = 1e7;  // FLOPs and bytes a second that an uncounted router must at least declare
 
 // A batch that fills its site: the size that `cost` speaks of.
 DrawnShape full_shape(int32_t kind, int32_t sequences, int32_t tokens, int32_t width, int32_t experts) {
@@ -84,10 +85,19 @@ void takes_time(const Subject& s, const CaseContext& c) {
   c.note("tokens", rig.setting().shape.tokens());
   c.note("forward_us", forward);
   c.note("forward_gflops", (once.flops - start.flops) / forward * 1e-3);
-  if (!(s.router->caps & SWY_CAP_BACKWARD)) return;
-  const PlanGrad w = ones(rig.plan());
-  rig.backward(w);
-  c.note("backward_us", median_us([&] { rig.backward(w); }));
+  if (s.router->caps & SWY_CAP_BACKWARD) {
+    const PlanGrad w = ones(rig.plan());
+    rig.backward(w);
+    c.note("backward_us", median_us([&] { rig.backward(w); }));
+  }
+  if (once.bytes > start.bytes) return;
+  // Nothing was counted, so its word is held against the clock: a plain loop does a thousand million a second.
+  Instance asked(*s.router, {}, 1);
+  asked.needs(rig.site());
+  const swy_cost declared = asked.cost(rig.site());
+  if (const double work = declared.flops_forward + declared.bytes_forward; work < kLeastRate * forward * 1e-6)
+    warn("it declares ", declared.flops_forward, " FLOPs and ", declared.bytes_forward, " bytes for a forward of ",
+         forward, " us, less than ", kLeastRate, " a second: is all of it declared?");
 }
 
 }  // namespace
