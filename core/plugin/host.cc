@@ -22,7 +22,12 @@ const void* extension(const swy_host*, const char* id) {
 }  // namespace
 
 const swy_host& plugin_host() {
-  static const swy_host host = {sizeof(swy_host), SWY_ABI_MINOR, nullptr, log, extension};
+  static const swy_host host = [] {
+    swy_host h{};
+    h.struct_size = sizeof h, h.abi_minor = SWY_ABI_MINOR;
+    h.log = log, h.extension = extension;
+    return h;
+  }();
   return host;
 }
 
