@@ -44,9 +44,7 @@ class PlanCheck {
   }
 
   // Coarser rows may be listed whatever they hold: the host gives no padding to an expert.
-  bool padding(int32_t row) const {
-    return needs_.row_kind == SWY_ROW_TOKEN && batch_.mask && batch_.mask[row] == 0;
-  }
+  bool padding(int32_t row) const { return needs_.row_kind == SWY_ROW_TOKEN && batch_.mask && batch_.mask[row] == 0; }
 
   void assign(int64_t R, int64_t E) const {
     if (!plan_.row || !plan_.expert || !plan_.weight || !plan_.count) broken("row, expert, weight or count is NULL");
