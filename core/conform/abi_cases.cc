@@ -79,10 +79,7 @@ class RawCalls {
     ok("forward", router_.forward(self, with_error(rig_.exec(rig_.needs().scratch_forward)), batch, state, plan));
     const Plan made = rig_.plan();
     if (router_.backward) {
-      auto ones = [](const std::vector<float>& v) { return std::vector<float>(v.size(), 1.f); };
-      const swy_plan_grad d =
-          rig_.grad_memory({ones(made.weight), ones(made.dispatch), ones(made.combine), ones(made.mix),
-                            ones(made.expert_x), ones(made.skip_scale), ones(made.aux)});
+      const swy_plan_grad d = rig_.grad_memory(constant_grad(made, 1));
       const DrawnShape& shape = rig_.setting().shape;
       swy_tensor to[2] = {{rig_.dx.data(), {shape.tokens(), shape.width, 1, 1}, 2, SWY_F32},
                           {rig_.dresidual.data(), {shape.tokens(), shape.width, 1, 1}, 2, SWY_F32}};

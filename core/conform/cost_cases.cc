@@ -24,12 +24,6 @@ DrawnShape full_shape(int32_t kind, int32_t sequences, int32_t tokens, int32_t w
   return s;
 }
 
-PlanGrad ones(const Plan& p) {
-  auto like = [](const std::vector<float>& v) { return std::vector<float>(v.size(), 1.f); };
-  return {like(p.weight),   like(p.dispatch),   like(p.combine), like(p.mix),
-          like(p.expert_x), like(p.skip_scale), like(p.aux)};
-}
-
 void is_declared(const Subject& s, const CaseContext& c) {
   const int32_t kind = site_kind_of(*s.router);
   Setting setting{{}, full_shape(kind, 4, 32, 24, 8), kind, c.seed};
@@ -41,7 +35,7 @@ void is_declared(const Subject& s, const CaseContext& c) {
   rig.forward();
   const Work middle = rig.work();
   const bool backward = s.router->caps & SWY_CAP_BACKWARD;
-  if (backward) rig.backward(ones(rig.plan()));
+  if (backward) rig.backward(constant_grad(rig.plan(), 1));
   const Work end = rig.work();
   const struct {
     const char* name;
@@ -86,7 +80,7 @@ void takes_time(const Subject& s, const CaseContext& c) {
   c.note("forward_us", forward);
   c.note("forward_gflops", (once.flops - start.flops) / forward * 1e-3);
   if (s.router->caps & SWY_CAP_BACKWARD) {
-    const PlanGrad w = ones(rig.plan());
+    const PlanGrad w = constant_grad(rig.plan(), 1);
     rig.backward(w);
     c.note("backward_us", median_us([&] { rig.backward(w); }));
   }

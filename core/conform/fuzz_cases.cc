@@ -40,12 +40,6 @@ void rounds(const Subject& s, const CaseContext& c, const Body& body) {
   c.note("refused", refused);
 }
 
-std::vector<float> drawn(size_t n, Random& random) {
-  std::vector<float> v(n);
-  for (float& f : v) f = 2 * random.uniform() - 1;
-  return v;
-}
-
 void obeys_the_rules(const Subject& s, const CaseContext& c) {
   rounds(s, c, [&](Rig& rig) {
     Random random(rig.setting().seed + 1);
@@ -53,10 +47,7 @@ void obeys_the_rules(const Subject& s, const CaseContext& c) {
       rig.phase = phase;
       rig.forward();
       if (!(s.router->caps & SWY_CAP_BACKWARD)) continue;
-      const Plan p = rig.plan();
-      rig.backward({drawn(p.weight.size(), random), drawn(p.dispatch.size(), random), drawn(p.combine.size(), random),
-                    drawn(p.mix.size(), random), drawn(p.expert_x.size(), random), drawn(p.skip_scale.size(), random),
-                    drawn(p.aux.size(), random)});
+      rig.backward(random_grad(rig.plan(), random));
     }
   });
 }

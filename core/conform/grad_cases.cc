@@ -25,11 +25,6 @@ Pairs pairs_of(const Plan& p) {
   return pairs;
 }
 
-std::vector<float> drawn(size_t n, Random& random) {
-  std::vector<float> v(n);
-  for (float& f : v) f = 2 * random.uniform() - 1;
-  return v;
-}
 double dot(const std::vector<float>& a, const std::vector<float>& b) {
   double sum = 0;
   for (size_t i = 0; i < a.size(); ++i) sum += double{a[i]} * double{b[i]};
@@ -199,9 +194,7 @@ void is_added(const Subject& s, const CaseContext& c) {
   rig.forward();
   const Plan p = rig.plan();
   Random random(c.seed + 2);
-  PlanGrad w{drawn(p.weight.size(), random), drawn(p.dispatch.size(), random), drawn(p.combine.size(), random),
-             drawn(p.mix.size(), random),    drawn(p.expert_x.size(), random), drawn(p.skip_scale.size(), random),
-             drawn(p.aux.size(), random)};
+  const PlanGrad w = random_grad(p, random);
   std::vector<Place> places{{"x", &rig.x, &rig.dx}};
   if (rig.needs().inputs & SWY_IN_RESIDUAL) places.push_back({"residual", &rig.residual, &rig.dresidual});
   for (Held& h : rig.tensors)

@@ -157,9 +157,7 @@ void padding_gradient(const Subject& s, const CaseContext& c) {
   Rig rig(*s.router, {{}, ragged_shape(kind), kind, c.seed});
   rig.forward();
   const Plan p = rig.plan();
-  auto ones = [](const std::vector<float>& v) { return std::vector<float>(v.size(), 1.f); };
-  PlanGrad w{ones(p.weight),   ones(p.dispatch),   ones(p.combine), ones(p.mix),
-             ones(p.expert_x), ones(p.skip_scale), ones(p.aux)};
+  PlanGrad w = constant_grad(p, 1);
   for (std::vector<float>* matrix : {&w.dispatch, &w.combine, &w.expert_x, &w.skip_scale})
     for (size_t t = 0; t < rig.mask.size(); ++t)
       if (const size_t width = matrix->size() / rig.mask.size(); !rig.mask[t])

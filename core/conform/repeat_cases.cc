@@ -29,9 +29,7 @@ class Training {
     const Plan p = rig_.plan();
     if (router_.caps & SWY_CAP_BACKWARD) {
       rig_.zero_grads();
-      auto like = [](const std::vector<float>& v) { return std::vector<float>(v.size(), 0.5f); };
-      rig_.backward({like(p.weight), like(p.dispatch), like(p.combine), like(p.mix), like(p.expert_x),
-                     like(p.skip_scale), like(p.aux)});
+      rig_.backward(constant_grad(p, 0.5f));
       for (Held& h : rig_.tensors)
         for (size_t i = 0; i < h.grad.size(); ++i) h.value[i] -= 0.05f * h.grad[i];
     }

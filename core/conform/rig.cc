@@ -90,6 +90,24 @@ std::string Plan::difference(const Plan& o, double tolerance) const {
   return {};
 }
 
+PlanGrad constant_grad(const Plan& p, float value) {
+  auto like = [value](const std::vector<float>& v) { return std::vector<float>(v.size(), value); };
+  return {like(p.weight),   like(p.dispatch),   like(p.combine), like(p.mix),
+          like(p.expert_x), like(p.skip_scale), like(p.aux)};
+}
+
+std::vector<float> drawn(size_t n, Random& random) {
+  std::vector<float> v(n);
+  for (float& f : v) f = 2 * random.uniform() - 1;
+  return v;
+}
+
+PlanGrad random_grad(const Plan& p, Random& random) {
+  auto like = [&random](const std::vector<float>& v) { return drawn(v.size(), random); };
+  return {like(p.weight),   like(p.dispatch),   like(p.combine), like(p.mix),
+          like(p.expert_x), like(p.skip_scale), like(p.aux)};
+}
+
 Rig::Rig(const swy_router& router, Setting setting)
     : router_(router), setting_(std::move(setting)), instance_(router, setting_.options, 1, setting_.checking) {
   const DrawnShape& s = setting_.shape;

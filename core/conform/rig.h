@@ -33,6 +33,11 @@ struct PlanGrad {
   std::vector<float> weight, dispatch, combine, mix, expert_x, skip_scale, aux;
 };
 
+// The same number for everything in a plan, and a number in [-1, 1] of its own for each.
+PlanGrad constant_grad(const Plan&, float value);
+PlanGrad random_grad(const Plan&, Random&);
+std::vector<float> drawn(size_t n, Random&);
+
 // One declared tensor: its value, and for parameters the gradient that backward adds to.
 struct Held {
   std::string name;

@@ -6,19 +6,13 @@
 namespace swy::conform {
 namespace {
 
-PlanGrad ones(const Plan& p) {
-  auto like = [](const std::vector<float>& v) { return std::vector<float>(v.size(), 1.f); };
-  return {like(p.weight),   like(p.dispatch),   like(p.combine), like(p.mix),
-          like(p.expert_x), like(p.skip_scale), like(p.aux)};
-}
-
 void go(const swy_router& router, const DrawnShape& shape, int32_t kind, uint64_t seed, int steps) {
   Rig rig(router, {{}, shape, kind, seed});
   for (const int32_t phase : {SWY_TRAIN, SWY_SCORE}) {
     rig.phase = phase;
     for (rig.step = 0; rig.step < steps; ++rig.step) {
       rig.forward();
-      if (router.caps & SWY_CAP_BACKWARD && phase == SWY_TRAIN) rig.backward(ones(rig.plan()));
+      if (router.caps & SWY_CAP_BACKWARD && phase == SWY_TRAIN) rig.backward(constant_grad(rig.plan(), 1));
       if (phase == SWY_TRAIN) rig.update(std::vector<int32_t>(static_cast<size_t>(shape.experts), 3));
     }
   }
