@@ -1,0 +1,23 @@
+// Megatron-LM's Sinkhorn routing: in training an entropic plan that shares a group's tokens evenly chooses the experts, in
+// evaluation the logits do. The plan's rows are scaled first: the softmax over experts is that first half round.
+#include "core/sdk/router.h"
+
+struct SinkhornLm : swy::Router {
+  swy::Option<int> k{this, "k", 1, {1, 64}, "experts per token"};
+  swy::Option<int> iterations{this, "iterations", 30, {1, 1000}, "rounds of scaling tokens, then experts"};
+
+  void route(swy::Graph& g) override {
+    auto logits = matmul(g.x, g.param("gate", g.D, g.E, swy::lecun_normal(g.D)));
+    auto weight = k == 1 ? sigmoid(logits) : softmax(logits);
+    if (!g.training) {
+      if (k > 1 && g.C < g.group_tokens) g.acausal(swy::kLevelsCompete);
+      return assign_weighted(top_k(detach(logits), k), weight);
+    }
+    g.acausal("the plan that chooses shares the tokens of a group between the experts");
+    auto plan = sinkhorn(logits - logsumexp(logits), iterations);
+    g.metric("unbalance", mean_columns(abs(mean_rows(plan) * float(g.E) - 1)), "1", "mean |E share - 1| of the plan");
+    assign_weighted(top_k(plan, k), weight);
+  }
+};
+SWY_ROUTER(SinkhornLm, "sinkhorn_lm", "Sinkhorn routing of Megatron-LM", "1.0.0",
+           "Clark et al. 2022, Unified Scaling Laws for Routed Language Models", 0)
