@@ -3,16 +3,18 @@
 #include "core/sdk/router.h"
 
 struct Base : swy::Router {
-  swy::Option<float> epsilon{this, "epsilon", 0.001, {1e-5, 1},
-                             "least raise of a bid, as a share of the range of scores: smaller is slower and closer to the "
-                             "best assignment"};
+  swy::Option<float> epsilon{this,
+                             "epsilon",
+                             0.001,
+                             {1e-5, 1},
+                             "least raise of a bid, as a share of the range of scores: smaller is slower and closer to "
+                             "the best assignment"};
 
   void route(swy::Graph& g) override {
-    auto score = matmul_transposed(g.x, g.param("centroid", g.E, g.D, swy::orthogonal(0.1f)));
-    if (g.training) g.acausal("the experts of a group's tokens are assigned together, for exact loads");
-    auto choice = g.training ? balanced_assignment(score, epsilon) : top_k(detach(score), 1);
-    auto weight = sigmoid(score);
-    g.metric("mean_gate", mean_rows(sum_columns(weight * one_hot(choice, g.E))), "1", "mean weight of the expert taken");
+    auto score = matmul_transposed(g.x, g.param("centroid", g.E, g.D, swy::orthogonal(0.1f))), weight = sigmoid(score);
+    if (g.training) g.acausal("the tokens of a group are assigned together, so that all experts get the same number");
+    auto choice = g.training ? balanced_assignment(score, epsilon) : top_k(score, 1);
+    g.metric("gate", mean_rows(sum_columns(detach(weight) * one_hot(choice, g.E))), "1", "mean gate of the expert taken");
     assign_weighted(choice, weight);
   }
 };

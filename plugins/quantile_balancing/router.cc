@@ -10,28 +10,26 @@ struct QuantileBalancing : swy::Router {
 
   void route(swy::Graph& g) override {
     if (k >= g.E)
-      throw std::invalid_argument("k = " + std::to_string(k) + " leaves nothing to balance between the " +
-                                  std::to_string(g.E) + " experts of this site; lower k");
+      throw std::invalid_argument("k = " + std::to_string(k) + " of " + std::to_string(g.E) +
+                                  " experts leaves nothing to balance; lower k");
     auto logits = matmul(g.x, g.param("gate", g.D, g.E, swy::lecun_normal(g.D)));
     auto beta = g.buffer("beta", 1, g.E, swy::zeros_start());
     auto s = score == "sigmoid" ? sigmoid(logits) : score == "softmax" ? softmax(logits) : logits;
-    auto biased = detach(s) - beta;
-    auto top = top_k(biased, k);
-    auto chosen = one_hot(top, g.E);
-    auto weight = s;
-    if (score == "logits") {
-      weight = softmax(logits + (chosen - 1) * 1e9f);
-    } else if (normalise && k > 1) {
-      weight = s / (sum_columns(s * chosen) + 1e-20f);
-    }
+    auto priced = detach(s) - beta;
+    auto top = top_k(priced, k);
     if (g.training) {
-      auto alpha = column(top_k(biased, k + 1).value, k);
-      remember("quantile", kth_largest(detach(s) - alpha, double(k) / g.E, 1, swy::kBatch));
+      auto alpha = column(top_k(priced, k + 1).value, k);
+      g.remember("quantile", kth_largest(detach(s) - alpha, static_cast<float>(k) / static_cast<float>(g.E), 1,
+                                         swy::Pool::kBatch));
     }
-    if (k > 1 && g.C < g.group_tokens) g.acausal(swy::kLevelsCompete);
-    assign_weighted(top, weight);
+    if (k > 1 && g.C < g.group_tokens) g.acausal("capacity serves a later token's first choice before an earlier second");
+    auto chosen = one_hot(top, g.E);
+    if (score == "logits") return assign_weighted(top, softmax(logits + (chosen - 1) * 1e9f));
+    if (normalise && k > 1) s = s / (sum_columns(s * chosen) + 1e-20f);
+    assign_weighted(top, s);
   }
-  void update(swy::Graph& g) override { store("beta", recall(g, "quantile")); }
+
+  void update(swy::Graph& g) override { g.store(g.state("beta"), g.recall("quantile")); }
 };
 SWY_ROUTER(QuantileBalancing, "quantile_balancing", "Quantile Balancing (QB)", "1.0.0",
            "Su 2026, MoE World Tour: 6. Balancing via Optimal Allocation", 0)
