@@ -14,7 +14,8 @@ struct Base : swy::Router {
     auto score = matmul_transposed(g.x, g.param("centroid", g.E, g.D, swy::orthogonal(0.1f))), weight = sigmoid(score);
     if (g.training) g.acausal("the tokens of a group are assigned together, so that all experts get the same number");
     auto choice = g.training ? balanced_assignment(score, epsilon) : top_k(score, 1);
-    g.metric("gate", mean_rows(sum_columns(detach(weight) * one_hot(choice, g.E))), "1", "mean gate of the expert taken");
+    g.metric("gate", mean_rows(sum_columns(detach(weight) * one_hot(choice, g.E))), "1",
+             "mean gate of the expert taken");
     assign_weighted(choice, weight);
   }
 };

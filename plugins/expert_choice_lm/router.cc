@@ -1,11 +1,12 @@
-// Expert choice for language models: each expert takes its share of a pool of tokens, those with the largest gates. A pool
-// is a group of sequences, or one position across the batch; or a cutoff from training stands for it in evaluation.
+// Expert choice for language models: each expert takes its share of a pool of tokens, those with the largest gates. A
+// pool is a group of sequences, or one position across the batch; or a cutoff from training stands for it in
+// evaluation.
 #include "core/sdk/router.h"
 
 namespace {
 
-// Each expert takes ceil(share n) of the n real tokens of each group, those with the largest score[T, E]. Lists the pairs
-// and gives 1 where an expert takes a token: [T, E].
+// Each expert takes ceil(share n) of the n real tokens of each group, those with the largest score[T, E]. Lists the
+// pairs and gives 1 where an expert takes a token: [T, E].
 swy::Tensor take(swy::Tensor score, float share) {
   swy::Graph& g = *score.graph;
   g.plan_kind = SWY_ASSIGN;
@@ -66,7 +67,8 @@ struct ExpertChoiceLm : swy::Router {
       weight = gate / clamp(sum_columns(taken), 1, 1e30f);
       auto tokens = group_sum(filled(g, g.T, 1, 1));
       if (g.training)
-        g.aux("load", mean_rows(group_sum(square(mean_columns(gate))) * tokens), load, "unevenness of tokens' mean gates");
+        g.aux("load", mean_rows(group_sum(square(mean_columns(gate))) * tokens), load,
+              "unevenness of tokens' mean gates");
     }
     weigh(weight);
   }

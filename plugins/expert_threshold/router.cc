@@ -1,5 +1,5 @@
-// Expert Threshold: an expert takes every token whose score is above its cutoff, a running mean over past batches of the
-// score that would have let in just the wanted share. Expert choice over an endless batch, and causal.
+// Expert Threshold: an expert takes every token whose score is above its cutoff, a running mean over past batches of
+// the score that would have let in just the wanted share. Expert choice over an endless batch, and causal.
 #include "core/sdk/router.h"
 
 struct ExpertThreshold : swy::Router {

@@ -1,6 +1,6 @@
-// Control: a fixed expert for each token id, or for each position where tokens have no ids (images). Routing that is stable
-// but learns nothing. The table is a hash, or is made once from the tokens of the first part of training: balanced by
-// frequency, or by clusters of the ids' mean inputs. The making runs on the CPU.
+// Control: a fixed expert for each token id, or for each position where tokens have no ids (images). Routing that is
+// stable but learns nothing. The table is a hash, or is made once from the tokens of the first part of training:
+// balanced by frequency, or by clusters of the ids' mean inputs. The making runs on the CPU.
 #include "core/sdk/router.h"
 
 #include <algorithm>
@@ -76,8 +76,11 @@ struct Hash : swy::Router {
                                "what is hashed; data without token ids always uses the position"};
   swy::Option<int> salt{this, "salt", 0, {0, 1 << 30}, "another value, another table"};
   swy::Option<swy::Choice> table{this, "table", "random", "random|balanced|clustered", "how ids are shared out"};
-  swy::Option<float> collect{
-      this, "collect", 0.05, {0.001, 1}, "share of training that counts tokens before the balanced or clustered table is built"};
+  swy::Option<float> collect{this,
+                             "collect",
+                             0.05,
+                             {0.001, 1},
+                             "share of training that counts tokens before the balanced or clustered table is built"};
 
   int stages() const override { return table == "random" ? 1 : 2; }  // the first of two counts
   int stage(const swy::Moment& m) const override { return stages() == 2 && m.progress >= double{collect} ? 1 : 0; }
@@ -118,11 +121,14 @@ struct Hash : swy::Router {
           if (std::any_of(c.f(held), c.f(held) + ids, [](float e) { return e >= 0; })) return;  // it stays
           by_frequency(c.f(count), ids, c.i(order));
           if (clusters)
-            cluster(c.f(count), c.f(total), ids, experts, width, c.i(order), c.f(centre), c.f(sum), c.f(load), c.f(made));
+            cluster(c.f(count), c.f(total), ids, experts, width, c.i(order), c.f(centre), c.f(sum), c.f(load),
+                    c.f(made));
           else
             balance(c.f(count), ids, experts, c.i(order), c.f(load), c.f(made));
         },
-        [=](const swy::Call&) { return swy::Cost{static_cast<double>(ids), 8.0 * static_cast<double>(ids)}; });
+        [=](const swy::Call&) {
+          return swy::Cost{static_cast<double>(ids), 8.0 * static_cast<double>(ids)};
+        });
     g.store(held, made);
   }
 };

@@ -1,5 +1,5 @@
-// Lory: the experts are merged anew for each segment of a sequence, by a softmax router that sees the mean of the segment
-// before. For the first segment a learned vector stands in.
+// Lory: the experts are merged anew for each segment of a sequence, by a softmax router that sees the mean of the
+// segment before. For the first segment a learned vector stands in.
 #include "core/sdk/router.h"
 
 struct Lory : swy::Router {

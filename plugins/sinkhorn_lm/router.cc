@@ -1,5 +1,6 @@
-// Megatron-LM's Sinkhorn routing: in training an entropic plan that shares a group's tokens evenly chooses the experts, in
-// evaluation the logits do. The plan's rounds begin with the tokens: subtracting logsumexp is the first half of round one.
+// Megatron-LM's Sinkhorn routing: in training an entropic plan that shares a group's tokens evenly chooses the experts,
+// in evaluation the logits do. The plan's rounds begin with the tokens: subtracting logsumexp is the first half of
+// round one.
 #include "core/sdk/router.h"
 
 struct SinkhornLm : swy::Router {
@@ -10,7 +11,8 @@ struct SinkhornLm : swy::Router {
     auto logits = matmul(g.x, g.param("gate", g.D, g.E, swy::lecun_normal(g.D)));
     auto weight = k == 1 ? sigmoid(logits) : softmax(logits);
     if (!g.training) {
-      if (k > 1 && g.C < g.group_tokens) g.acausal("capacity serves a later token's first choice before an earlier second");
+      if (k > 1 && g.C < g.group_tokens)
+        g.acausal("capacity serves a later token's first choice before an earlier second");
       return assign_weighted(top_k(logits, k), weight);
     }
     g.acausal("the plan that chooses shares the tokens of a group among the experts");

@@ -1,5 +1,5 @@
-// StableMoE. Stage 1 of training routes by scores and teaches the choice to a student that sees the token id alone; stage
-// 2 routes by the student's table, frozen. Evaluation routes by the student always.
+// StableMoE. Stage 1 of training routes by scores and teaches the choice to a student that sees the token id alone;
+// stage 2 routes by the student's table, frozen. Evaluation routes by the student always.
 #include "core/sdk/router.h"
 
 struct StableMoe : swy::Router {
