@@ -21,7 +21,7 @@ struct OnlineKmeans : swy::Router {
     if (k > 1 && g.C < g.group_tokens)
       g.acausal("capacity serves a later token's first choice before an earlier second");
     if (weighted == "softmax") return assign_weighted(top, softmax(cosine + (chosen - 1) * 1e9f));
-    assign({top.index, {}});
+    swy::assign({top.index, {}});
   }
 
   void update(swy::Graph& g) override {
