@@ -82,4 +82,4 @@ struct ExpertChoiceLm : swy::Router {
   }
 };
 SWY_ROUTER(ExpertChoiceLm, "expert_choice_lm", "Expert choice for language models", "1.0.0",
-           "Zhou et al. 2022, Mixture-of-Experts with Expert Choice Routing", 0)
+           "Zhou et al. 2022, Mixture-of-Experts with Expert Choice Routing", SWY_CAP_CAUSAL)

@@ -40,4 +40,4 @@ struct ExpertThreshold : swy::Router {
   }
 };
 SWY_ROUTER(ExpertThreshold, "expert_threshold", "Expert Threshold (ET)", "1.0.0",
-           "Sun et al. 2026, Expert Threshold Routing for Autoregressive Language Modeling", 0)
+           "Sun et al. 2026, Expert Threshold Routing for Autoregressive Language Modeling", SWY_CAP_CAUSAL)

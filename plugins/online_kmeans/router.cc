@@ -34,4 +34,4 @@ struct OnlineKmeans : swy::Router {
   }
 };
 SWY_ROUTER(OnlineKmeans, "online_kmeans", "Online K-means", "1.0.0",
-           "Ahrac et al. 2026, Routers Learn the Geometry of Their Experts", 0)
+           "Ahrac et al. 2026, Routers Learn the Geometry of Their Experts", SWY_CAP_CAUSAL)

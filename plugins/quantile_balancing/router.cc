@@ -33,4 +33,4 @@ struct QuantileBalancing : swy::Router {
   void update(swy::Graph& g) override { g.store(g.state("beta"), g.recall("quantile")); }
 };
 SWY_ROUTER(QuantileBalancing, "quantile_balancing", "Quantile Balancing (QB)", "1.0.0",
-           "Su 2026, MoE World Tour: 6. Balancing via Optimal Allocation", 0)
+           "Su 2026, MoE World Tour: 6. Balancing via Optimal Allocation", SWY_CAP_CAUSAL)

@@ -23,4 +23,4 @@ struct SinkhornLm : swy::Router {
   }
 };
 SWY_ROUTER(SinkhornLm, "sinkhorn_lm", "Sinkhorn routing of Megatron-LM", "1.0.0",
-           "Clark et al. 2022, Unified Scaling Laws for Routed Language Models", 0)
+           "Clark et al. 2022, Unified Scaling Laws for Routed Language Models", SWY_CAP_CAUSAL)
