@@ -59,8 +59,8 @@ struct TextOptions {
 // (text_file:PATH is no id but works).
 const std::vector<std::string>& text_ids();
 
-// Reads (or generates) and tokenises a set. The official folder names are looked for in data_dir, data_dir/text and
-// data_dir/vision, each file plain, .gz or .xz. Throws Error: usage for an unknown id or option, or a text that the
+// Reads (or generates) and tokenises a set. The official folder names are looked for in data_dir, data_dir/vision and
+// data_dir/text, each file plain, .gz or .xz. Throws Error: usage for an unknown id or option, or a text that the
 // tokenizer does not cover; environment for missing or bad files.
 TextDataset load_text(const std::string& id, const std::filesystem::path& data_dir, const TextOptions& options = {});
 
