@@ -11,8 +11,8 @@ namespace swy::data {
 struct ManifestFile {
   std::string name;  // without .gz or .xz
   int64_t bytes = 0;
-  std::string sha256;             // of the unpacked content; empty where no source states it: only the size is checked
-  std::vector<std::string> also;  // other names the file goes by
+  std::string sha256;  // of the unpacked content; empty where no source states it: only the size is checked
+  std::vector<std::string> also = {};  // other names the file goes by
 };
 
 struct ManifestDownload {
