@@ -4,8 +4,12 @@
 
 #include "core/device/exec.h"
 #include "core/device/params.h"
+#include "core/ops/ffn.h"
 
 namespace swy::model {
+
+enum class NormKind { kLayer, kRms };
+using ops::ActivationKind;
 
 constexpr float kEps = 1e-6f;  // of every layer norm, as in Flax
 

@@ -13,6 +13,8 @@
 
 namespace swy::ops {
 
+enum class ActivationKind { kGelu, kSwiglu };
+
 // act = gelu(pre + bias); act may equal pre (but backward needs pre).
 void bias_gelu(const Exec&, int64_t rows, int64_t cols, const float* pre, const float* bias, float* act);
 
