@@ -160,6 +160,21 @@ void bias_swiglu_backward(const Exec& ex, int64_t rows, int64_t hidden, const fl
   });
 }
 
+void activate(const Exec& ex, ActivationKind kind, int64_t rows, int64_t hidden, const float* pre, const float* bias,
+              float* act) {
+  (kind == ActivationKind::kSwiglu ? bias_swiglu : bias_gelu)(ex, rows, hidden, pre, bias, act);
+}
+
+Activated activate_backward(const Exec& ex, ActivationKind kind, int64_t rows, int64_t hidden, const float* pre,
+                            const float* bias, float* dact, float* spare, float* dbias_add) {
+  if (kind == ActivationKind::kSwiglu) {
+    bias_swiglu_backward(ex, rows, hidden, pre, bias, dact, spare, dact, dbias_add);
+    return {dact, spare};
+  }
+  bias_gelu_backward(ex, rows, hidden, pre, bias, dact, spare, dbias_add);
+  return {spare, dact};
+}
+
 void add_bias(const Exec& ex, int64_t rows, int64_t cols, const float* x, const float* bias, float* y) {
   if (!bias && y == x) return;
   if (!count(ex, bias ? extent(rows, cols) : 0, 4 * (extent(rows, cols, 2) + (bias ? extent(cols) : 0)))) return;

@@ -30,6 +30,20 @@ void bias_swiglu(const Exec&, int64_t rows, int64_t hidden, const float* pre, co
 void bias_swiglu_backward(const Exec&, int64_t rows, int64_t hidden, const float* pre, const float* bias,
                           const float* dact, float* dpre, float* act, float* dbias_add);
 
+// Columns of pre for `hidden` columns of act.
+inline int64_t pre_columns(ActivationKind kind, int64_t hidden) {
+  return kind == ActivationKind::kSwiglu ? 2 * hidden : hidden;
+}
+// The same by kind. Backward uses up dact [rows, hidden]: dpre and act lie in it and in `spare` [rows, pre_columns], or
+// the other way round.
+void activate(const Exec&, ActivationKind, int64_t rows, int64_t hidden, const float* pre, const float* bias,
+              float* act);
+struct Activated {
+  float *act, *dpre;
+};
+Activated activate_backward(const Exec&, ActivationKind, int64_t rows, int64_t hidden, const float* pre,
+                            const float* bias, float* dact, float* spare, float* dbias_add);
+
 // y = x + bias by row; y may equal x. A null bias makes it a copy.
 void add_bias(const Exec&, int64_t rows, int64_t cols, const float* x, const float* bias, float* y);
 
