@@ -18,10 +18,9 @@ struct OnlineKmeans : swy::Router {
       g.remember("sum", matmul_over_rows(chosen, detach(g.x)));
       g.remember("count", matmul_over_rows(chosen, filled(g, g.T, 1, 1)));
     }
-    if (k > 1 && g.C < g.group_tokens)
-      g.acausal("capacity serves a later token's first choice before an earlier second");
-    if (weighted == "softmax") return assign_weighted(top, softmax(cosine + (chosen - 1) * 1e9f));
-    swy::assign({top.index, {}});
+    if (weighted == "softmax")
+      return assign_weighted(top, softmax(cosine + (chosen - 1) * 1e9f), {}, swy::Listing::kByToken);
+    swy::assign({top.index, {}}, {}, swy::Listing::kByToken);
   }
 
   void update(swy::Graph& g) override {
