@@ -3,6 +3,7 @@
 #include "core/sdk/router.h"
 
 #include "core/sdk/losses.h"
+#include "core/sdk/token_order.h"
 
 struct DeepSeekMoe : swy::Router {
   swy::Option<int> k{this, "k", 2, {1, 64}, "routed experts per token"};
@@ -17,7 +18,7 @@ struct DeepSeekMoe : swy::Router {
     auto gate = softmax(matmul(g.x, g.param("gate", g.D, g.E, swy::lecun_normal(g.D))));
     auto top = top_k(gate, k);
     if (g.training && expert > 0)
-      g.aux("expert", balance_loss(gate, top, pool == "batch" ? swy::kBatch : swy::kGroup, 1), expert,
+      g.aux("expert", balance_loss(gate, top, pool == "batch" ? swy::Pool::kBatch : swy::Pool::kGroup, 1), expert,
             "share of assignments times mean gate, by expert");
     if (g.training && device > 0) g.aux("device", device_loss(g, gate, top), device, "the same by device");
     g.metric("weight_sum", mean_rows(sum_columns(top.value)), "1", "mean sum of a token's weights");

@@ -3,6 +3,7 @@
 #include "core/sdk/router.h"
 
 #include "core/sdk/losses.h"
+#include "core/sdk/token_order.h"
 
 struct DeepSeekV3Bias : swy::Router {
   swy::Option<int> k{this, "k", 2, {1, 64}, "routed experts per token"};
@@ -23,21 +24,22 @@ struct DeepSeekV3Bias : swy::Router {
   void route(swy::Graph& g) override {
     auto logits = matmul(g.x, g.param("gate", g.D, g.E, swy::lecun_normal(g.D)));
     auto s = score == "sigmoid" ? sigmoid(logits) : softmax(logits);
-    auto b = bias(g), ranked = detach(rule == "multiplicative" ? s * b : s + b);
+    auto b = g.buffer("expert_bias", 1, g.E, swy::constant(start()));
+    auto ranked = rule == "multiplicative" ? s * b : s + b;
     if (groups > 1) ranked = ranked - (1 - allowed(g, ranked)) * kOut;
     auto top = top_k(ranked, k);
     if (g.training && sequence > 0) {
       auto p = s / (sum_columns(s) + 1e-20f);
-      g.aux("sequence", balance_loss(p, top_k(s, k), swy::kGroup, 1), sequence, "share of assignments times mean score");
+      g.aux("sequence", balance_loss(p, top_k(s, k), swy::Pool::kGroup, 1), sequence, "share of assignments times mean score");
     }
-    g.metric("bias_range", max_less_min(b), "1", "largest less smallest bias");
+    g.metric("bias_range", top_k(b, 1).value + top_k(b * -1.f, 1).value, "1", "largest less smallest bias");
     auto weight = s;
     if (renormalise) weight = s / (sum_columns(s * one_hot(top, g.E)) + 1e-20f);
     assign_weighted_by_token(top, weight * scale);
   }
 
   void update(swy::Graph& g) override {
-    auto b = bias(g), load = g.load(), mean = mean_columns(load);
+    auto b = g.state("expert_bias"), load = g.offered(), mean = mean_columns(load);
     // 0 where nothing was routed at all
     auto d = (mean - load) / clamp(mean, 1e-6f, 1e30f);
     auto move = d;
@@ -46,13 +48,12 @@ struct DeepSeekV3Bias : swy::Router {
     const float u = rate, until = rate_until;
     auto moved = b + scaled(move, [u, until](const swy::Moment& m) { return m.progress < until ? u : 0.f; });
     if (recentre) moved = moved - mean_columns(moved) + start();
-    store(b, moved);
+    g.store(b, moved);
   }
 
  private:
   static constexpr float kOut = 1e30f;
   float start() const { return rule == "multiplicative" ? 1.f : 0.f; }
-  swy::Tensor bias(swy::Graph& g) { return g.buffer("expert_bias", 1, g.E, swy::constant(start())); }
 
   // [T, E]: 1 for the experts of the groups whose best experts have the largest sums, 0 for the others.
   swy::Tensor allowed(swy::Graph& g, swy::Tensor ranked) {
@@ -60,11 +61,11 @@ struct DeepSeekV3Bias : swy::Router {
     if (g.E % groups || kept_groups > groups || kept_groups * each < k || group_best > each)
       throw std::invalid_argument("groups of " + std::to_string(g.E) + " experts: groups must divide them, hold "
                                   "group_best of them, and kept_groups of the groups must hold k");
-    auto by_group = reshape(ranked, swy::Rows(swy::Rows::kTokens, groups), each);
-    auto value = reshape(sum_columns(top_k(by_group, group_best).value), g.T, groups);
+    std::vector<swy::Tensor> value;
+    for (int i = 0; i < groups; ++i) value.push_back(sum_columns(top_k(columns(ranked, i * each, each), group_best).value));
     std::vector<float> part(static_cast<size_t>(groups) * g.E);
     for (int32_t e = 0; e < g.E; ++e) part[static_cast<size_t>(e / each * g.E + e)] = 1;
-    return matmul(one_hot(top_k(value, kept_groups), groups), constants(g, groups, g.E, part));
+    return matmul(one_hot(top_k(concatenated(value), kept_groups), groups), constants(g, groups, g.E, part));
   }
 };
 SWY_ROUTER(DeepSeekV3Bias, "deepseek_v3_bias", "Bias balancing (DeepSeek-V3)", "1.0.0",

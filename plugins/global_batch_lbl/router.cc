@@ -3,6 +3,7 @@
 #include "core/sdk/router.h"
 
 #include "core/sdk/losses.h"
+#include "core/sdk/token_order.h"
 
 struct GlobalBatchLbl : swy::Router {
   swy::Option<int> k{this, "k", 2, {1, 64}, "experts per token"};
@@ -25,14 +26,14 @@ struct GlobalBatchLbl : swy::Router {
     assign_by_token(top);
   }
   void update(swy::Graph& g) override {
-    auto count = g.buffer("count", 1, g.E, swy::zeros_start());
+    auto count = g.state("count");
     const int64_t steps = accumulation;
-    store(count, scaled(count + g.load(), [steps](const swy::Moment& m) { return (m.step + 1) % steps ? 1.f : 0.f; }));
+    g.store(count, scaled(count + g.offered(), [steps](const swy::Moment& m) { return (m.step + 1) % steps ? 1.f : 0.f; }));
   }
 
  private:
   swy::Tensor loss(swy::Graph& g, swy::Tensor gate, swy::TopK top, swy::Tensor count) {
-    if (!(pool == "global")) return balance_loss(gate, top, pool == "batch" ? swy::kBatch : swy::kGroup, 1);
+    if (!(pool == "global")) return balance_loss(gate, top, pool == "batch" ? swy::Pool::kBatch : swy::Pool::kGroup, 1);
     auto seen = count + sum_rows(one_hot(top, g.E));
     return sum_columns(seen / sum_columns(seen) * mean_rows(gate)) * static_cast<float>(g.E);
   }

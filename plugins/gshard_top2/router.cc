@@ -3,6 +3,7 @@
 #include "core/sdk/router.h"
 
 #include "core/sdk/losses.h"
+#include "core/sdk/token_order.h"
 
 struct GshardTop2 : swy::Router {
   swy::Option<swy::Choice> policy{this, "second", "random", "random|all|threshold|sampling",
@@ -26,7 +27,7 @@ struct GshardTop2 : swy::Router {
     auto gate = softmax(logits);
     auto first = top_k(logits, 1);
     auto a = one_hot(first, g.E);
-    auto rest = detach(logits);
+    auto rest = logits;
     if (by_policy && policy == "sampling") rest = rest + random(g, g.T, g.E, SWY_RANDOM_GUMBEL, 0, 1);
     auto second = top_k(rest - a * kOut, 1);
     auto b = one_hot(second, g.E);
@@ -54,7 +55,7 @@ struct GshardTop2 : swy::Router {
 
   void losses(swy::Graph& g, swy::Tensor gate, swy::TopK first, swy::TopK second, swy::Tensor without_first) {
     if (!g.training) return;
-    const auto over = pool == "batch" ? swy::kBatch : swy::kGroup;
+    const auto over = pool == "batch" ? swy::Pool::kBatch : swy::Pool::kGroup;
     if (balance > 0)
       g.aux("balance", balance_loss(gate, first, over, 1), balance, "first-choice share times mean gate");
     if (second_place > 0)

@@ -3,6 +3,7 @@
 #include "core/sdk/router.h"
 
 #include "core/sdk/losses.h"
+#include "core/sdk/token_order.h"
 
 struct NoisyTopK : swy::Router {
   swy::Option<int> k{this, "k", 2, {1, 64}, "experts per token"};

@@ -29,7 +29,7 @@ struct SwitchTop1 : swy::Router {
       top.value = sum_columns(gate * one_hot(top, g.E));
     }
     if (g.training && balance > 0)
-      g.aux("balance", balance_loss(gate, top, pool == "batch" ? swy::kBatch : swy::kGroup, 1), balance,
+      g.aux("balance", balance_loss(gate, top, pool == "batch" ? swy::Pool::kBatch : swy::Pool::kGroup, 1), balance,
             "first-choice share times mean gate, 1 at balance");
     if (g.training && z > 0) g.aux("z", z_loss(logits), z, "mean squared log-partition");
     g.metric("best_gate", mean_rows(top.value), "1", "mean gate of the choice");

@@ -3,6 +3,7 @@
 #include "core/sdk/router.h"
 
 #include "core/sdk/losses.h"
+#include "core/sdk/token_order.h"
 
 struct GeneralTopK : swy::Router {
   swy::Option<int> k{this, "k", 2, {1, 64}, "experts per token"};
@@ -38,7 +39,7 @@ struct GeneralTopK : swy::Router {
       const float at_balance = aux_scale == "k" ? float(k) : aux_scale == "inverse_k" ? 1 / float(k) : 1;
       g.aux("balance",
             balance_loss(probability(logits), counted == "all" ? top : top_k(logits, 1),
-                         pool == "batch" ? swy::kBatch : swy::kGroup, at_balance),
+                         pool == "batch" ? swy::Pool::kBatch : swy::Pool::kGroup, at_balance),
             balance, "share of assignments times mean probability");
     }
     if (g.training && z > 0) g.aux("z", z_loss(logits), z, "mean squared log-partition");

@@ -3,6 +3,7 @@
 #include "core/sdk/router.h"
 
 #include "core/sdk/losses.h"
+#include "core/sdk/token_order.h"
 
 struct XMoe : swy::Router {
   swy::Option<int> k{this, "k", 1, {1, 64}, "experts per token"};
@@ -24,7 +25,7 @@ struct XMoe : swy::Router {
   void route(swy::Graph& g) override {
     const int64_t width = projection ? int{projection} : std::max(1, g.E / 2);
     auto input = matmul(g.x, g.param("proj", g.D, width, swy::lecun_normal(g.D)));
-    auto experts = g.param("experts", g.E, width, swy::normal(0.32f / std::sqrt(static_cast<float>(width))));
+    auto experts = g.param("experts", g.E, width, swy::orthogonal(0.32f));
     if (lengths == "both" || lengths == "input") input = normalise(input);
     if (lengths == "both" || lengths == "experts") experts = normalise(experts) * expert_length;
     auto cosine = matmul_transposed(input, experts);
@@ -36,7 +37,7 @@ struct XMoe : swy::Router {
     auto top = top_k(logits, k);
     if (g.training && balance > 0)
       g.aux("balance",
-            balance_loss(softmax(cosine / aux_temperature), counted == "all" ? top : top_k(logits, 1), swy::kBatch,
+            balance_loss(softmax(cosine / aux_temperature), counted == "all" ? top : top_k(logits, 1), swy::Pool::kBatch,
                          aux_scale == "inverse_k" ? 1 / static_cast<float>(k) : 1),
             balance, "share of assignments times mean gate at a fixed temperature");
     assign_by_token({top.index, weight(logits, top.value)});
