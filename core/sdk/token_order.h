@@ -22,7 +22,8 @@ inline Tensor list_by_token(Tensor index, Tensor weight) {
     if (const uint8_t* mask = c.mask(index))
       c.ok(c.op->mask_rows(c.exec, c.tokens(), k, mask, 0, c.f(real), c.f(real)));
     c.ok(c.op->keep_index(c.exec, n, c.f(real), c.i(index), c.i(listed)));
-    c.ok(c.op->assign_rows(c.exec, n, 1, c.i(listed), c.f(weight), nullptr, nullptr, p.row, p.expert, p.weight, p.count));
+    c.ok(c.op->assign_rows(c.exec, n, 1, c.i(listed), c.f(weight), nullptr, nullptr, p.row, p.expert, p.weight,
+                           p.count));
     if (k == 1) return;
     const float each = 1.f / static_cast<float>(k);
     c.ok(c.op->to_float(c.exec, n, p.row, c.f(place)));

@@ -9,8 +9,8 @@ struct DeepSeekMoe : swy::Router {
   swy::Option<int> k{this, "k", 2, {1, 64}, "routed experts per token"};
   swy::Option<float> expert{this, "expert_weight", 0.01, {0, 100}, "weight of the balance loss of experts"};
   swy::Option<float> device{this, "device_weight", 0, {0, 100}, "weight of the balance loss of devices"};
-  swy::Option<int> devices{this, "devices", 1, {1, 4096},
-                           "equal parts that the experts are in, for the device loss; must divide E"};
+  swy::Option<int> devices{
+      this, "devices", 1, {1, 4096}, "equal parts that the experts are in, for the device loss; must divide E"};
   swy::Option<swy::Choice> pool{this, "pool", "group", "group|batch",
                                 "tokens that shares and means of the losses are over"};
 

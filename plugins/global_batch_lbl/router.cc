@@ -19,7 +19,8 @@ struct GlobalBatchLbl : swy::Router {
     auto count = g.buffer("count", 1, g.E, swy::zeros_start());
     auto gate = softmax(logits);
     auto top = top_k(gate, k);
-    if (g.training && balance > 0) g.aux("balance", loss(g, gate, top, count), balance, "share of assignments times mean gate");
+    if (g.training && balance > 0)
+      g.aux("balance", loss(g, gate, top, count), balance, "share of assignments times mean gate");
     if (g.training && z > 0) g.aux("z", z_loss(logits), z, "mean squared log-partition");
     g.metric("best_gate", mean_rows(column(top.value, 0)), "1", "mean gate of the first choice");
     if (renormalise) top.value = top.value / sum_columns(top.value);
@@ -28,7 +29,8 @@ struct GlobalBatchLbl : swy::Router {
   void update(swy::Graph& g) override {
     auto count = g.state("count");
     const int64_t steps = accumulation;
-    g.store(count, scaled(count + g.offered(), [steps](const swy::Moment& m) { return (m.step + 1) % steps ? 1.f : 0.f; }));
+    g.store(count,
+            scaled(count + g.offered(), [steps](const swy::Moment& m) { return (m.step + 1) % steps ? 1.f : 0.f; }));
   }
 
  private:
