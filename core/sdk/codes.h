@@ -1,9 +1,9 @@
-// Vector quantisation in a router: the nearest vector of a codebook, its expert, the loss that moves codes, and what is
-// logged about them. Shared by the two VQMoE routers.
+// Vector quantisation in a router: a codebook, the nearest code of a token and its expert, the losses and running means
+// that move codes, and what is logged about them. Shared by the two VQMoE routers.
 //
-// Shapes: x [T, D]; codebook [C, D], C = m E; code c belongs to expert c mod E.
+// Shapes: x [T, D]; codes v [C, D], C = m E; code c belongs to expert c mod E.
 #pragma once
-#include "core/sdk/plan.h"
+#include "core/sdk/router.h"
 
 namespace swy {
 
@@ -52,5 +52,66 @@ inline void path_metrics(const Codes& c, Tensor gate, TopK router) {
   Tensor same = one_hot(choose(c.expert), g.E) * one_hot(choose(first), g.E);
   g.metric("agreement", mean_rows(sum_columns(same)), "1", "share of tokens whose code and router name one expert");
 }
+
+// Running means of the tokens of each code, in the buffers "codes" and "usage". remember_use() in route() ...
+inline void remember_use(Graph& g, const Codes& c, bool with_random_tokens) {
+  Tensor each = filled(g, g.T, 1, 1), many = sum_rows(each);
+  g.remember("tokens", matmul_over_rows(c.one_hot, each));
+  g.remember("sums", matmul_over_rows(c.one_hot, g.x));
+  if (!with_random_tokens) return;
+  Tensor drawn = floor(random(g, c.one_hot.cols(), 1, SWY_RANDOM_UNIFORM, 0, 1) * many);
+  g.remember("random_tokens", rows_of(g.x, to_integers(many - 1 - relu(many - 1 - drawn))));  // never beyond the last
+}
+// ... and move_codes() in update(). A code used less than reset_below / C becomes a random token.
+inline void move_codes(Graph& g, float decay, float reset_below) {
+  Tensor tokens = g.recall("tokens"), codes = g.state("codes"), usage = g.state("usage");
+  Tensor all = maximum(sum_rows(tokens), filled(g, 1, 1, 1)), share = tokens / all, old = usage * decay;
+  constexpr float kSeen = 1e-6f;  // a code without tokens stays where it is, however long
+  Tensor moved = (codes * (old + kSeen) + g.recall("sums") / all * (1 - decay)) / (old + kSeen + share * (1 - decay));
+  Tensor used = old + share * (1 - decay);
+  if (reset_below > 0) {
+    const float even = 1 / static_cast<float>(codes.rows().scale);
+    Tensor dead = step(used * -1.f, -reset_below * even);
+    moved = moved * (1 - dead) + g.recall("random_tokens") * dead, used = used * (1 - dead) + dead * even;
+  }
+  g.store(codes, moved), g.store(usage, used);
+}
+
+// A router with a discrete path: stage 0 trains it beside another one, stage 1 alone. What both VQMoE routers share.
+class CodeRouter : public Router {
+ public:
+  Option<int> k{this, "k", 1, {1, 64}, "experts per token of the continuous path"};
+  Option<int> codes_per_expert{this, "codes_per_expert", 1, {1, 64}, "codes for each expert"};
+  Option<float> beta{this, "beta", 0.25, {0, 100}, "weight of the commitment inside the VQ loss"};
+  Option<float> vq_weight{this, "vq_weight", 0.08, {0, 100}, "weight of the VQ loss"};
+  Option<float> discrete_from{
+      this, "discrete_from", 1, {0, 1}, "share of training after which only the discrete path runs; 1 = never"};
+  Option<bool> freeze{this, "freeze", true, "codes stand still in the discrete stage"};
+  Option<Choice> evaluation{this, "evaluation", "trained", "trained|discrete",
+                            "paths in evaluation: those being trained, or the discrete one"};
+
+  int stages() const override { return discrete_from < 1 ? 2 : 1; }
+  int stage(const Moment& m) const override { return discrete_from < 1 && m.progress >= discrete_from; }
+  void update(Graph& g) override {
+    if (copies() && g.stage == 0) g.store(g.state("codes"), g.state("codebook"));
+  }
+
+ protected:
+  bool discrete(const Graph& g) const { return g.stage == 1 || (!g.training && evaluation == "discrete"); }
+  bool learns(const Graph& g) const { return g.stage == 0 || !freeze; }
+  // The parameter "codebook", or where it stands still its copy of the last step before: an optimiser's momentum would
+  // go on moving the parameter.
+  Tensor learned_codes(Graph& g) const {
+    if (freeze && discrete_from == 0.f)
+      throw std::invalid_argument("discrete_from=0 freezes codes that never learned; set freeze=false");
+    const int64_t n = int64_t{codes_per_expert} * g.E;
+    Tensor learned = g.param("codebook", n, g.D, uniform(1 / static_cast<float>(n)), SWY_NO_DECAY);
+    Tensor copy = copies() ? g.buffer("codes", n, g.D, zeros_start()) : learned;
+    return learns(g) ? learned : copy;
+  }
+
+ private:
+  virtual bool copies() const { return freeze && discrete_from < 1; }
+};
 
 }  // namespace swy

@@ -1,5 +1,5 @@
-// CompeteSMoE, version 2. Stage 0: a top-k router. Stage 1, on a few training steps: all experts run on all tokens, those
-// that respond most strongly win, and the router learns to predict them. Shapes: o_e [T, D], affinity a [T, E].
+// CompeteSMoE, version 2. Stage 0: a top-k router. Stage 1, on a few training steps: all experts run on all tokens,
+// those that respond most strongly win, and the router learns to predict them. Shapes: o_e [T, D], affinity a [T, E].
 #include "core/sdk/router.h"
 
 #include "core/sdk/losses.h"
@@ -15,8 +15,7 @@ struct CompeteSmoe : swy::Router {
   swy::Option<float> competition_balance{
       this, "competition_balance_weight", 0.01, {0, 100}, "weight of the balance loss of competition steps"};
   swy::Option<float> balance{this, "balance_weight", 0.01, {0, 100}, "weight of the balance loss of router steps"};
-  swy::Option<float> z_weight{
-      this, "z_weight", 0, {0, 100}, "weight of the squared log-sum-exp of router steps"};
+  swy::Option<float> z_weight{this, "z_weight", 0, {0, 100}, "weight of the squared log-sum-exp of router steps"};
 
   int stages() const override { return 2; }
   int stage(const swy::Moment& m) const override { return m.progress >= warm_up && drawn(m) < rate; }
@@ -24,9 +23,10 @@ struct CompeteSmoe : swy::Router {
     auto logits = matmul(g.x, g.param("gate", g.D, g.E, swy::normal(0.02f)));
     if (g.stage == 1 && g.training) return compete(g, softmax(logits));
     auto top = top_k(logits, k);
-    if (g.training && balance > 0) g.aux("balance", first_choices(softmax(logits)), balance, "first choices times mean gate");
+    if (g.training && balance > 0)
+      g.aux("balance", first_choices(softmax(logits)), balance, "first choices times mean gate");
     if (g.training && z_weight > 0) g.aux("z", swy::z_loss(logits), z_weight, "squared log-sum-exp of the logits");
-    assign({top.index, softmax(top.value)});
+    assign(swy::TopK{top.index, softmax(top.value)});
   }
 
  private:
@@ -58,6 +58,13 @@ struct CompeteSmoe : swy::Router {
       g.aux("competition_balance", first_choices(probability), competition_balance, "winners times mean affinity");
     add_output(y);
     assign(where(top, filled(g, g.T, k, 0)));  // nobody is left to run
+  }
+  // A number in [0, 1) for each site and step of a run.
+  static double drawn(const swy::Moment& m) {
+    uint64_t z = m.seed + 0x9e3779b97f4a7c15;  // splitmix64 (Steele et al. 2014)
+    z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9;
+    z = (z ^ z >> 27) * 0x94d049bb133111eb;
+    return static_cast<double>((z ^ z >> 31) >> 11) * 0x1p-53;
   }
   // E sum_e (share of tokens whose first choice is e) mean_t prob, over the batch.
   static swy::Tensor first_choices(swy::Tensor prob) {

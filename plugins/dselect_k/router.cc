@@ -5,8 +5,8 @@
 struct DSelectK : swy::Router {
   swy::Option<int> k{this, "k", 2, {1, 64}, "selectors, and non-zero weights in the end"};
   swy::Option<float> gamma{this, "gamma", 1, {1e-6, 1000}, "width of the band where a bit is neither 0 nor 1"};
-  swy::Option<swy::Choice> conditioning{
-      this, "conditioning", "example", "example|static", "what the logits depend on: the token, or nothing"};
+  swy::Option<swy::Choice> conditioning{this, "conditioning", "example", "example|static",
+                                        "what the logits depend on: the token, or nothing"};
   swy::Option<float> entropy_weight{this, "entropy_weight", 1e-6, {0, 100}, "weight of the selectors' entropy"};
   swy::Option<float> reach_weight{this, "reach_weight", 1, {0, 100}, "weight that keeps selectors on existing experts"};
 

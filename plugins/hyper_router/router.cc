@@ -1,5 +1,5 @@
-// HyperRouter: the gate is the output of a fixed random network, whose input, one vector, is all that learns. The number
-// of experts grows as in SMoE-Dropout.
+// HyperRouter: the gate is the output of a fixed random network, whose input, one vector, is all that learns. The
+// number of experts grows as in SMoE-Dropout.
 #include "core/sdk/router.h"
 
 #include "core/sdk/growing.h"

@@ -7,16 +7,15 @@ struct MoePlusPlus : swy::Router {
   swy::Option<int> constants{this, "constants", 2, {0, 16}, "constant experts"};
   swy::Option<int> copies{this, "copies", 1, {0, 16}, "copy experts"};
   swy::Option<int> zeros{this, "zeros", 1, {0, 16}, "zero experts"};
-  swy::Option<swy::Choice> gate{
-      this, "gate", "linear", "linear|two_layer", "the router: one matrix, or two with tanh between"};
+  swy::Option<swy::Choice> gate{this, "gate", "linear", "linear|two_layer",
+                                "the router: one matrix, or two with tanh between"};
   swy::Option<float> logit_std{
       this, "logit_std", 0, {0, 100}, "logits of a token are scaled to this standard deviation; 0 = as they are"};
   swy::Option<swy::Choice> weights{this, "weights", "raw", "raw|renormalised|zero_removed",
                                    "of the chosen: gates; over their sum; zero experts out of it"};
   swy::Option<bool> scale_input{this, "scale_input", false, "the experts read k times the input"};
   swy::Option<float> balance_weight{this, "balance_weight", 0.01, {0, 100}, "weight of the balance loss"};
-  swy::Option<float> tau{
-      this, "tau", 0.75, {0, 1}, "weight of zero-computation experts in the balance loss"};
+  swy::Option<float> tau{this, "tau", 0.75, {0, 1}, "weight of zero-computation experts in the balance loss"};
 
   void route(swy::Graph& g) override {
     const int64_t n = g.E + int64_t{constants} + copies + zeros, computed = n - zeros;
@@ -30,7 +29,7 @@ struct MoePlusPlus : swy::Router {
     auto top = top_k(p, k);
     auto chosen = one_hot(top, n), weight = p * chosen;
     if (weights == "zero_removed" && zeros > 0)
-      weight = concatenated({columns(weight, 0, computed), filled(g, g.T, zeros, 0)});
+      weight = swy::concatenated({columns(weight, 0, computed), filled(g, g.T, zeros, 0)});
     if (!(weights == "raw")) weight = weight / maximum(sum_columns(weight), filled(g, 1, 1, 1e-30f));
 
     auto share = mean_rows(chosen) / static_cast<float>(k);

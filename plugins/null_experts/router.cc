@@ -4,8 +4,8 @@
 struct NullExperts : swy::Router {
   swy::Option<int> k{this, "k", 2, {1, 64}, "columns per token, nulls among them"};
   swy::Option<int> nulls{this, "nulls", 8, {0, 1024}, "null experts; 0 = plain top-k with renormalised gates"};
-  swy::Option<swy::Choice> balance{
-      this, "balance", "shared", "shared|each", "whether nulls share their load in the balance loss"};
+  swy::Option<swy::Choice> balance{this, "balance", "shared", "shared|each",
+                                   "whether nulls share their load in the balance loss"};
   swy::Option<float> balance_weight{this, "balance_weight", 0.001, {0, 100}, "weight of the balance loss"};
 
   void route(swy::Graph& g) override {
@@ -19,7 +19,7 @@ struct NullExperts : swy::Router {
     if (g.training && balance_weight > 0) {
       auto load = share;
       if (nulls > 0 && balance == "shared")
-        load = concatenated(
+        load = swy::concatenated(
             {columns(share, 0, g.E), filled(g, 1, nulls, 1 / static_cast<float>(nulls)) * null_share});
       g.aux("balance", sum_columns(load * mean_rows(gate)) * static_cast<float>(n), balance_weight,
             "share of choices times mean gate");

@@ -1,5 +1,5 @@
-// ReMoE: gates are ReLU outputs, an expert runs where its gate is positive. An L1 penalty with a weight that follows the
-// measured load, 1.2 times more or less after every step, keeps k experts per token on average.
+// ReMoE: gates are ReLU outputs, an expert runs where its gate is positive. An L1 penalty with a weight that follows
+// the measured load, 1.2 times more or less after every step, keeps k experts per token on average.
 #include "core/sdk/router.h"
 
 struct ReMoe : swy::Router {

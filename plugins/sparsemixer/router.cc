@@ -1,11 +1,12 @@
-// SparseMixer: samples experts in training, scales some of them down and gives the gate a gradient that makes up for the
-// choice. Version 1 integrates by the mid-point rule, version 2 (GRIN) by Heun's. Shapes: gates [T, E], weights [T, 1].
+// SparseMixer: samples experts in training, scales some of them down and gives the gate a gradient that makes up for
+// the choice. Version 1 integrates by the mid-point rule, version 2 (GRIN) by Heun's. Shapes: gates [T, E], weights [T,
+// 1].
 #include "core/sdk/router.h"
 
 struct SparseMixer : swy::Router {
   swy::Option<int> k{this, "k", 1, {1, 2}, "experts per token; 2 needs heun"};
-  swy::Option<swy::Choice> rule{
-      this, "rule", "midpoint", "midpoint|heun", "how the gradient of the choice is integrated"};
+  swy::Option<swy::Choice> rule{this, "rule", "midpoint", "midpoint|heun",
+                                "how the gradient of the choice is integrated"};
   swy::Option<float> jitter{
       this, "jitter", 0.1, {0, 100}, "experts more than twice this below the best, relative, are never drawn"};
   swy::Option<float> balance_weight{this, "balance_weight", 0.01, {0, 100}, "weight of the balance loss"};
@@ -56,5 +57,5 @@ struct SparseMixer : swy::Router {
     return d;
   }
 };
-SWY_ROUTER(SparseMixer, "sparsemixer", "SparseMixer", "1.0.0", "Liu et al. 2023, Sparse Backpropagation for MoE Training",
-           SWY_CAP_STRAIGHT_THROUGH | SWY_CAP_BATCH_COUPLED)
+SWY_ROUTER(SparseMixer, "sparsemixer", "SparseMixer", "1.0.0",
+           "Liu et al. 2023, Sparse Backpropagation for MoE Training", SWY_CAP_STRAIGHT_THROUGH | SWY_CAP_BATCH_COUPLED)

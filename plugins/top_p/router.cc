@@ -9,7 +9,7 @@ struct TopP : swy::Router {
   void route(swy::Graph& g) override {
     auto gate = softmax(matmul(g.x, g.param("gate", g.D, g.E, swy::lecun_normal(g.D))));
     auto top = top_k(gate, g.E);
-    auto before = cumulative(top.value) - top.value;  // mass of the better ones
+    auto before = cumulative(top.value) - top.value;   // mass of the better ones
     if (p < 1) top = where(top, 1 - step(before, p));  // at 1 all run, whatever rounding says
     auto chosen = one_hot(top, g.E);
     auto entropy = mean_rows(sum_columns(gate * log(maximum(gate, filled(g, 1, 1, 1e-30f))))) * -1.f;
