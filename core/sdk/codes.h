@@ -99,12 +99,15 @@ class CodeRouter : public Router {
  protected:
   bool discrete(const Graph& g) const { return g.stage == 1 || (!g.training && evaluation == "discrete"); }
   bool learns(const Graph& g) const { return g.stage == 0 || !freeze; }
+  int64_t number_of_codes(const Graph& g) const {
+    if (freeze && discrete_from == 0.f)
+      throw std::invalid_argument("discrete_from=0 freezes codes that never learned; set freeze=false");
+    return int64_t{codes_per_expert} * g.E;
+  }
   // The parameter "codebook", or where it stands still its copy of the last step before: an optimiser's momentum would
   // go on moving the parameter.
   Tensor learned_codes(Graph& g) const {
-    if (freeze && discrete_from == 0.f)
-      throw std::invalid_argument("discrete_from=0 freezes codes that never learned; set freeze=false");
-    const int64_t n = int64_t{codes_per_expert} * g.E;
+    const int64_t n = number_of_codes(g);
     Tensor learned = g.param("codebook", n, g.D, uniform(1 / static_cast<float>(n)), SWY_NO_DECAY);
     Tensor copy = copies() ? g.buffer("codes", n, g.D, zeros_start()) : learned;
     return learns(g) ? learned : copy;

@@ -42,7 +42,7 @@ struct VqMoePaper : swy::CodeRouter {
  private:
   bool ema() const { return codebook == "ema"; }
   swy::Tensor running_codes(swy::Graph& g) const {
-    const int64_t n = int64_t{codes_per_expert} * g.E;
+    const int64_t n = number_of_codes(g);
     const float even = 1 / static_cast<float>(n);
     g.buffer("usage", n, 1, swy::constant(even));
     return g.buffer("codes", n, g.D, swy::uniform(even));
