@@ -16,6 +16,7 @@ struct ReMoe : swy::Router {
       g.aux("l1", lambda * sum_columns(active * mean_rows(gate)) * per_choice, 1, "gates, weighed by lambda and load");
     g.metric("sparsity", 1 - mean_columns(active), "1", "share of gates that are 0");
     g.metric("lambda", lambda * 1.f, "1", "weight of the penalty");
+    if (g.C < g.group_tokens) g.acausal("a later token's first choice is seated before an earlier token's second");
     assign(nonzero(gate));
   }
   void update(swy::Graph& g) override {
@@ -25,4 +26,4 @@ struct ReMoe : swy::Router {
   }
 };
 SWY_ROUTER(ReMoe, "remoe", "ReMoE", "1.0.0",
-           "Wang et al. 2025, ReMoE: Fully Differentiable Mixture-of-Experts with ReLU Routing", 0)
+           "Wang et al. 2025, ReMoE: Fully Differentiable Mixture-of-Experts with ReLU Routing", SWY_CAP_CAUSAL)

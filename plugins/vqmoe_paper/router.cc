@@ -31,6 +31,8 @@ struct VqMoePaper : swy::CodeRouter {
     path_metrics(code, column(paths, 1), top);
     if (g.training && balance > 0)
       g.aux("balance", balance_loss(gate, top, swy::Pool::kBatch), balance, "share of choices times mean gate");
+    if (k > 1 && g.C < g.group_tokens)
+      g.acausal("a later token's first choice is seated before an earlier token's second");
     add_output(run_experts(read, code.expert) * column(paths, 1));
     assign(swy::TopK{top.index, top.value * column(paths, 0)});
   }
@@ -50,4 +52,4 @@ struct VqMoePaper : swy::CodeRouter {
 };
 SWY_ROUTER(VqMoePaper, "vqmoe_paper", "VQMoE, as described", "1.0.0",
            "Do et al. 2025, On the Role of Discrete Representation in Sparse Mixture of Experts",
-           SWY_CAP_STRAIGHT_THROUGH)
+           SWY_CAP_CAUSAL | SWY_CAP_STRAIGHT_THROUGH)

@@ -39,10 +39,12 @@ struct VqMoeReleased : swy::CodeRouter {
     if (g.training && balance > 0)
       g.aux("balance", balance_loss(softmax(logits), top, swy::Pool::kBatch, 1 / static_cast<float>(k)), balance,
             "share of choices times mean gate over k");
+    if (k > 1 && g.C < g.group_tokens)
+      g.acausal("a later token's first choice is seated before an earlier token's second");
     add_output(answer * column(paths, 1));
     assign(swy::TopK{top.index, softmax(top.value) * column(paths, 0)});
   }
 };
 SWY_ROUTER(VqMoeReleased, "vqmoe_released", "VQMoE, as released", "1.0.0",
            "Do et al. 2025, On the Role of Discrete Representation in Sparse Mixture of Experts",
-           SWY_CAP_STRAIGHT_THROUGH)
+           SWY_CAP_CAUSAL | SWY_CAP_STRAIGHT_THROUGH)
