@@ -11,6 +11,7 @@
 #include "core/base/resources.h"
 #include "core/plugin/loader.h"
 #include "data/manifest.h"
+#include "data/text.h"
 
 namespace swy::bench {
 namespace {
@@ -38,12 +39,19 @@ Json list_of(const std::string& what) {
                       {"note", s.note}});
     }
   } else if (what == "datasets") {
-    for (const std::string& id : data::dataset_ids()) {
+    std::vector<std::string> ids = data::dataset_ids();
+    ids.insert(ids.end(), data::text_ids().begin(), data::text_ids().end());
+    for (const std::string& id : ids) {
       const data::Manifest m = data::read_manifest(id);
+      const bool text = !m.tokenizer.empty();
       rows.push_back({{"id", id},
                       {"title", m.title},
+                      {"modality", text ? "text" : "image"},
                       {"train", m.train},
                       {"test", m.test},
+                      {"size_unit", !text                     ? "image"
+                                    : m.format == "generated" ? "token"
+                                                              : "byte"},
                       {"licence", m.licence},
                       {"homepage", m.homepage}});
     }

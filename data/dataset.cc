@@ -17,14 +17,31 @@ const std::vector<std::string>& dataset_ids() {
   return ids;
 }
 
+fs::path find_file(const fs::path& data_dir, const Manifest& manifest, const std::string& name,
+                   std::vector<fs::path>* tried) {
+  fs::path found = find_packed(data_dir, manifest.folder, name, tried);
+  for (const ManifestFile& file : manifest.files) {
+    if (file.name != name) continue;
+    for (const std::string& other : file.also) {
+      if (found.empty()) found = find_packed(data_dir, manifest.folder, other, tried);
+    }
+  }
+  return found;
+}
+
+std::string where_to_get(const Manifest& manifest) {
+  if (!manifest.downloads.empty()) return "run: switchyard data fetch " + manifest.id;
+  return cat("get it from ", manifest.homepage, ", then: switchyard data fetch ", manifest.id, " --from DIR");
+}
+
 fs::path require_file(const fs::path& data_dir, const Manifest& manifest, const std::string& name) {
   std::vector<fs::path> tried;
-  fs::path found = find_packed(data_dir, manifest.folder, name, &tried);
+  fs::path found = find_file(data_dir, manifest, name, &tried);
   if (!found.empty()) return found;
   std::string list;
   for (const fs::path& path : tried) list += "\n  " + path.string();
   environment_error("cannot find file '", name, "' of data set '", manifest.id, "'; looked for:", list,
-                    "\ngive the right directory with --data, or run: switchyard data fetch ", manifest.id);
+                    "\ngive the right directory with --data, or ", where_to_get(manifest));
 }
 
 ImageDataset load_images(const std::string& id, const fs::path& data_dir, const DatasetOptions& options) {
