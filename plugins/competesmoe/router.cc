@@ -26,8 +26,6 @@ struct CompeteSmoe : swy::Router {
     if (g.training && balance > 0)
       g.aux("balance", first_choices(softmax(logits)), balance, "first choices times mean gate");
     if (g.training && z_weight > 0) g.aux("z", swy::z_loss(logits), z_weight, "squared log-sum-exp of the logits");
-    if (k > 1 && g.C < g.group_tokens)
-      g.acausal("a later token's first choice is seated before an earlier token's second");
     assign(swy::TopK{top.index, softmax(top.value)});
   }
 

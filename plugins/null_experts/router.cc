@@ -28,8 +28,6 @@ struct NullExperts : swy::Router {
     g.metric("null_share", null_share * 1.f, "1", "share of choices that are null experts");
     g.metric("experts", mean_rows(count), "1", "mean experts per token");
     g.metric("idle", 1 - mean_rows(step(count, 0)), "1", "share of tokens without an expert");
-    if (k > 1 && g.C < g.group_tokens)
-      g.acausal("a later token's first choice is seated before an earlier token's second");
     auto is_real = 1 - step(to_float(top.index), static_cast<float>(g.E) - 0.5f);
     assign_weighted(where(top, is_real), kept / maximum(sum_columns(kept), filled(g, 1, 1, 1e-30f)));
   }
