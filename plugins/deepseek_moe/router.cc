@@ -3,7 +3,6 @@
 #include "core/sdk/router.h"
 
 #include "core/sdk/losses.h"
-#include "core/sdk/token_order.h"
 
 struct DeepSeekMoe : swy::Router {
   swy::Option<int> k{this, "k", 2, {1, 64}, "routed experts per token"};
@@ -22,7 +21,7 @@ struct DeepSeekMoe : swy::Router {
             "share of assignments times mean gate, by expert");
     if (g.training && device > 0) g.aux("device", device_loss(g, gate, top), device, "the same by device");
     g.metric("weight_sum", mean_rows(sum_columns(top.value)), "1", "mean sum of a token's weights");
-    assign_by_token(top);
+    assign(top, {}, swy::Listing::kByToken);
   }
 
  private:

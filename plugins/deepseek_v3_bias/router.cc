@@ -3,7 +3,6 @@
 #include "core/sdk/router.h"
 
 #include "core/sdk/losses.h"
-#include "core/sdk/token_order.h"
 
 struct DeepSeekV3Bias : swy::Router {
   swy::Option<int> k{this, "k", 2, {1, 64}, "routed experts per token"};
@@ -35,7 +34,7 @@ struct DeepSeekV3Bias : swy::Router {
     g.metric("bias_range", top_k(b, 1).value + top_k(b * -1.f, 1).value, "1", "largest less smallest bias");
     auto weight = s;
     if (renormalise) weight = s / (sum_columns(s * one_hot(top, g.E)) + 1e-20f);
-    assign_weighted_by_token(top, weight * scale);
+    assign_weighted(top, weight * scale, {}, swy::Listing::kByToken);
   }
 
   void update(swy::Graph& g) override {

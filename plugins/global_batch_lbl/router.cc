@@ -3,7 +3,6 @@
 #include "core/sdk/router.h"
 
 #include "core/sdk/losses.h"
-#include "core/sdk/token_order.h"
 
 struct GlobalBatchLbl : swy::Router {
   swy::Option<int> k{this, "k", 2, {1, 64}, "experts per token"};
@@ -24,7 +23,7 @@ struct GlobalBatchLbl : swy::Router {
     if (g.training && z > 0) g.aux("z", z_loss(logits), z, "mean squared log-partition");
     g.metric("best_gate", mean_rows(column(top.value, 0)), "1", "mean gate of the first choice");
     if (renormalise) top.value = top.value / sum_columns(top.value);
-    assign_by_token(top);
+    assign(top, {}, swy::Listing::kByToken);
   }
   void update(swy::Graph& g) override {
     auto count = g.state("count");

@@ -3,7 +3,6 @@
 #include "core/sdk/router.h"
 
 #include "core/sdk/losses.h"
-#include "core/sdk/token_order.h"
 
 struct GshardTop2 : swy::Router {
   swy::Option<swy::Choice> policy{this, "second", "random", "random|all|threshold|sampling",
@@ -44,8 +43,7 @@ struct GshardTop2 : swy::Router {
 
     if (g.training) losses(g, gate, first, second);
     g.metric("second_used", mean_rows(used), "1", "share of tokens whose second choice is used");
-    if (order == "token") return assign_by_token(top);
-    if (g.C < g.group_tokens) g.acausal("a later token's first choice is seated before an earlier token's second");
+    if (order == "token") return assign(top, {}, swy::Listing::kByToken);
     assign(top, order == "gate" ? sorted_tokens(p1) : swy::Tensor{});
   }
 

@@ -3,7 +3,6 @@
 #include "core/sdk/router.h"
 
 #include "core/sdk/losses.h"
-#include "core/sdk/token_order.h"
 
 struct NoisyTopK : swy::Router {
   swy::Option<int> k{this, "k", 2, {1, 64}, "experts per token"};
@@ -39,7 +38,7 @@ struct NoisyTopK : swy::Router {
       g.aux("load", cv_squared(sum(normal_cdf((clean - threshold) / width))), load, "CV^2 of the expected loads");
     }
     if (width) g.metric("noise_width", mean_rows(mean_columns(width)), "logit", "mean std of the noise");
-    assign_by_token(swy::TopK{top.index, softmax(top.value)});
+    assign(swy::TopK{top.index, softmax(top.value)}, {}, swy::Listing::kByToken);
   }
 
  private:

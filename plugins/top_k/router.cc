@@ -3,7 +3,6 @@
 #include "core/sdk/router.h"
 
 #include "core/sdk/losses.h"
-#include "core/sdk/token_order.h"
 
 struct GeneralTopK : swy::Router {
   swy::Option<int> k{this, "k", 2, {1, 64}, "experts per token"};
@@ -65,12 +64,7 @@ struct GeneralTopK : swy::Router {
   }
 
   void serve(swy::Graph& g, swy::TopK top, swy::Tensor best) {
-    if (order == "token") return assign_by_token(top);
-    if (g.C < g.group_tokens) {
-      if (order == "gate") g.acausal("tokens with larger gates are seated first, wherever they stand");
-      if (order == "random" && g.training) g.acausal("tokens are seated in an order drawn by chance");
-      if (k > 1) g.acausal("a later token's first choice is seated before an earlier token's second");
-    }
+    if (order == "token") return assign(top, {}, swy::Listing::kByToken);
     if (order == "gate") return assign(top, sorted_tokens(best));
     if (order == "random" && g.training) return assign(top, sorted_tokens(random(g, g.T, 1, SWY_RANDOM_UNIFORM, 0, 1)));
     assign(top);

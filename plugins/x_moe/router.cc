@@ -3,7 +3,6 @@
 #include "core/sdk/router.h"
 
 #include "core/sdk/losses.h"
-#include "core/sdk/token_order.h"
 
 struct XMoe : swy::Router {
   swy::Option<int> k{this, "k", 1, {1, 64}, "experts per token"};
@@ -40,7 +39,7 @@ struct XMoe : swy::Router {
             balance_loss(softmax(cosine / aux_temperature), counted == "all" ? top : top_k(logits, 1),
                          swy::Pool::kBatch, aux_scale == "inverse_k" ? 1 / static_cast<float>(k) : 1),
             balance, "share of assignments times mean gate at a fixed temperature");
-    assign_by_token(swy::TopK{top.index, weight(logits, top.value)});
+    assign(swy::TopK{top.index, weight(logits, top.value)}, {}, swy::Listing::kByToken);
   }
 
  private:
