@@ -59,12 +59,14 @@ TEST(RoutingInformation, KnownCases) {
 
 // Proves that a progress line comes back as it was sent, and that anything else a plugin prints is told apart.
 TEST(Progress, Lines) {
-  const std::optional<Progress> p = progress_from_line(to_json(Progress{0.25, 7, 1.5, 100, 3}).dump());
+  const std::optional<Progress> p = progress_from_line(to_json(Progress{0.25, 7, 1.5, 100, 3, "token"}).dump());
   ASSERT_TRUE(p.has_value());
   EXPECT_EQ(p->share, 0.25);
   EXPECT_EQ(p->step, 7);
-  for (const char* line : {"", "hello", "{\"share\": nonsense", "{\"share\": 1}", "[1]",
-                           "{\"share\":\"a\",\"step\":1,\"loss\":1,\"images_per_s\":1,\"left_s\":1}"}) {
+  EXPECT_EQ(p->unit, "token");
+  for (const char* line :
+       {"", "hello", "{\"share\": nonsense", "{\"share\": 1}", "[1]",
+        "{\"share\":\"a\",\"step\":1,\"loss\":1,\"units_per_s\":1,\"left_s\":1,\"unit\":\"image\"}"}) {
     EXPECT_FALSE(progress_from_line(line).has_value()) << line;
   }
 }
