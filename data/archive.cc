@@ -132,7 +132,7 @@ void read_tar(const fs::path& path,
 
 fs::path find_packed(const fs::path& data_dir, const std::string& folder, const std::string& name,
                      std::vector<fs::path>* tried) {
-  for (const fs::path& root : {data_dir / folder, data_dir / "vision" / folder, data_dir}) {
+  for (const fs::path& root : {data_dir / folder, data_dir / "vision" / folder, data_dir / "text" / folder, data_dir}) {
     for (const char* suffix : {"", ".gz", ".xz"}) {
       const fs::path path = root / (name + suffix);
       if (fs::is_regular_file(path)) return path;

@@ -24,8 +24,8 @@ void stream_unpacked(const std::filesystem::path& path, int64_t limit,
 void read_tar(const std::filesystem::path& path,
               const std::function<void(const std::string& name, const std::vector<uint8_t>& content)>& member);
 
-// `name` plain, or with .gz or .xz, in the first of: data_dir/folder, data_dir/vision/folder, data_dir. An empty path
-// when there is none; every path looked at is appended to `tried`.
+// `name` plain, or with .gz or .xz, in the first of: data_dir/folder, data_dir/vision/folder, data_dir/text/folder,
+// data_dir. An empty path when there is none; every path looked at is appended to `tried`.
 std::filesystem::path find_packed(const std::filesystem::path& data_dir, const std::string& folder,
                                   const std::string& name, std::vector<std::filesystem::path>* tried = nullptr);
 

@@ -17,14 +17,25 @@ const std::vector<std::string>& dataset_ids() {
   return ids;
 }
 
+fs::path find_file(const fs::path& data_dir, const Manifest& manifest, const std::string& name,
+                   std::vector<fs::path>* tried) {
+  fs::path found = find_packed(data_dir, manifest.folder, name, tried);
+  for (const std::string& other : manifest.file(name).also) {
+    if (found.empty()) found = find_packed(data_dir, manifest.folder, other, tried);
+  }
+  return found;
+}
+
 fs::path require_file(const fs::path& data_dir, const Manifest& manifest, const std::string& name) {
   std::vector<fs::path> tried;
-  fs::path found = find_packed(data_dir, manifest.folder, name, &tried);
+  fs::path found = find_file(data_dir, manifest, name, &tried);
   if (!found.empty()) return found;
   std::string list;
   for (const fs::path& path : tried) list += "\n  " + path.string();
+  const std::string source =
+      manifest.downloads.empty() ? "get it from " + manifest.homepage : "run: switchyard data fetch " + manifest.id;
   environment_error("cannot find file '", name, "' of data set '", manifest.id, "'; looked for:", list,
-                    "\ngive the right directory with --data, or run: switchyard data fetch ", manifest.id);
+                    "\ngive the right directory with --data, or ", source);
 }
 
 ImageDataset load_images(const std::string& id, const fs::path& data_dir, const DatasetOptions& options) {

@@ -29,18 +29,26 @@ Manifest parse_manifest(const std::string& json, const std::string& where) {
     m.licence = j.at("licence");
     m.citation = j.at("citation");
     m.folder = j.at("folder");
-    m.channels = j.at("channels");
-    m.height = j.at("height");
-    m.width = j.at("width");
     m.train = j.at("train");
     m.test = j.at("test");
-    m.mean = j.at("mean").get<std::vector<float>>();
-    m.std = j.at("std").get<std::vector<float>>();
-    m.class_names = j.at("class_names").get<std::vector<std::string>>();
+    if (j.contains("tokenizer")) {
+      m.tokenizer = j["tokenizer"];
+      m.split = j.at("split");
+      m.valid = j.at("valid");
+    } else {
+      m.channels = j.at("channels");
+      m.height = j.at("height");
+      m.width = j.at("width");
+      m.mean = j.at("mean").get<std::vector<float>>();
+      m.std = j.at("std").get<std::vector<float>>();
+      m.class_names = j.at("class_names").get<std::vector<std::string>>();
+    }
     if (j.contains("coarse_class_names")) {
       m.coarse_class_names = j["coarse_class_names"].get<std::vector<std::string>>();
     }
-    for (const auto& f : j.at("files")) m.files.push_back({f.at("name"), f.at("bytes"), f.at("sha256")});
+    for (const auto& f : j.at("files")) {
+      m.files.push_back({f.at("name"), f.at("bytes"), f.at("sha256"), f.value("also", std::vector<std::string>{})});
+    }
     for (const auto& d : j.at("downloads")) {
       m.downloads.push_back({d.at("url"), d.at("bytes"), d.at("sha256"), d.at("provides")});
       for (const std::string& name : m.downloads.back().provides) m.file(name);

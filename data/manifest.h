@@ -1,5 +1,5 @@
 // What the project knows about a public data set before having it: data/manifests/<id>.json. The readers take names,
-// sizes and normalisation from it, fetch and verify take URLs and hashes.
+// sizes, splits and normalisation from it, fetch and verify take URLs and hashes.
 #pragma once
 #include <cstdint>
 #include <filesystem>
@@ -11,7 +11,8 @@ namespace swy::data {
 struct ManifestFile {
   std::string name;  // without .gz or .xz
   int64_t bytes = 0;
-  std::string sha256;  // of the unpacked content
+  std::string sha256;  // of the unpacked content; empty where no source states it: only the size is checked
+  std::vector<std::string> also = {};  // other names the file goes by
 };
 
 struct ManifestDownload {
@@ -24,10 +25,13 @@ struct ManifestDownload {
 };
 
 struct Manifest {
-  std::string id, title, format /* cifar, idx or generated */, homepage, licence, citation;
-  std::string folder;  // official folder name, under the data directory
-  int channels = 0, height = 0, width = 0;
-  int64_t train = 0, test = 0;   // records
+  std::string id, title, format /* cifar, idx, text or generated */, homepage, licence, citation;
+  std::string folder;                       // official folder name, under the data directory
+  int channels = 0, height = 0, width = 0;  // images
+  std::string tokenizer, split;             // text: the default tokenizer, and how the splits came about, for people
+  // Records of a split (images), bytes (text), tokens (generated text). A text of one file is cut by position: train
+  // from its front, valid after that, test from its end.
+  int64_t train = 0, valid = 0, test = 0;
   std::vector<float> mean, std;  // published, per channel of pixels / 255
   std::vector<std::string> class_names, coarse_class_names;
   std::vector<ManifestFile> files;

@@ -10,7 +10,10 @@
 
 namespace swy::data {
 
-// find_packed, or an Error (environment) that lists every path tried and names the command that fetches the set.
+// find_packed under all the names of a manifest's file.
+std::filesystem::path find_file(const std::filesystem::path& data_dir, const Manifest& manifest,
+                                const std::string& name, std::vector<std::filesystem::path>* tried = nullptr);
+// The same, or an Error (environment) that lists every path tried and says where the set can be had.
 std::filesystem::path require_file(const std::filesystem::path& data_dir, const Manifest& manifest,
                                    const std::string& name);
 

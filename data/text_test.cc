@@ -1,0 +1,167 @@
+#include "data/text.h"
+
+#include <cmath>
+
+#include "data/fetch.h"
+#include "data/manifest.h"
+#include "data/readers.h"
+#include "data/testing.h"
+
+namespace swy::data {
+namespace {
+
+const std::filesystem::path kReal = std::filesystem::path(SWITCHYARD_SOURCE_DIR) / "../shared/data";
+
+Bytes bytes(const std::string& text) { return Bytes(text.begin(), text.end()); }
+
+std::string text_of(const TextDataset& set, const TextSplit& split) {
+  std::string text;
+  for (int32_t token : split.token) text += set.token_text(token);
+  return text;
+}
+
+// Proves that an unknown id or tokenizer lists the known ones, and that bad limits are refused.
+TEST(Text, UnknownIdTokenizerAndLimitsAreRefused) {
+  expect_error(Kind::kUsage, {"unknown text set 'enwik7'", "enwik8", "planted_grammar", "text_file:PATH"},
+               [] { load_text("enwik7", "."); });
+  TemporaryDirectory dir;
+  write_plain(dir / "a.txt", bytes("some text of many words, long enough to be cut in three"));
+  TextOptions options;
+  options.tokenizer = "letters";
+  expect_error(Kind::kUsage, {"unknown tokenizer 'letters'", "byte text8 character word"},
+               [&] { load_text("text_file:a.txt", dir.path(), options); });
+  options.valid_limit = -1;
+  expect_error(Kind::kUsage, {"valid_limit -1"}, [&] { load_text("planted_grammar", "", options); });
+}
+
+// Proves that the splits of a file are its 90, 5 and 5 percent in order, nothing lost, and that a cut does not fall
+// inside a character.
+TEST(Text, OwnSplitIsByPosition) {
+  TemporaryDirectory dir;
+  std::string text;
+  for (int i = 0; i < 333; ++i) text += "a\xC3\xA9";  // 999 bytes; byte 899 = 90 % is inside a character
+  write_plain(dir / "a.txt", bytes(text));
+  const TextDataset set = load_text("text_file:a.txt", dir.path());
+  EXPECT_EQ(set.split, "90/5/5 % by position, own");
+  EXPECT_EQ(set.unit, "byte");
+  EXPECT_EQ(set.train.token.size(), 900u);
+  EXPECT_EQ(set.valid.token.size(), 49u);  // 949 = 95 % of 999
+  EXPECT_EQ(set.test.token.size(), 50u);
+  EXPECT_EQ(text_of(set, set.train) + text_of(set, set.valid) + text_of(set, set.test), text);
+  TextOptions options;
+  options.tokenizer = "character";
+  const TextDataset characters = load_text("text_file:" + (dir / "a.txt").string(), "", options);
+  EXPECT_EQ(characters.vocabulary, 2);
+  EXPECT_EQ(characters.train.token.size(), 600u);
+  EXPECT_EQ(characters.train.units, 600);
+}
+
+// Proves that plain, .gz and .xz are the same set, and that limits cut the front of each split and change the hash.
+TEST(Text, PackedFilesAreTheSameSet) {
+  TemporaryDirectory dir;
+  std::string text;
+  for (int i = 0; i < 400; ++i) text += cat("line ", i, "\n");
+  write_plain(dir / "a.txt", bytes(text));
+  write_packed(dir / "b.txt.gz", {{"b", bytes(text)}}, false);
+  write_packed(dir / "c.txt.xz", {{"c", bytes(text)}}, false);
+  const TextDataset plain = load_text("text_file:a.txt", dir.path());
+  for (const char* name : {"text_file:b.txt.gz", "text_file:c.txt.xz"}) {
+    const TextDataset packed = load_text(name, dir.path());
+    EXPECT_EQ(packed.sha256, plain.sha256);
+    EXPECT_EQ(packed.test.token, plain.test.token);
+  }
+  TextOptions options;
+  options.train_limit = 100;
+  options.valid_limit = 7;
+  const TextDataset front = load_text("text_file:a.txt", dir.path(), options);
+  EXPECT_EQ(text_of(front, front.train), text.substr(0, 100));
+  EXPECT_EQ(front.valid.token.size(), 7u);
+  EXPECT_EQ(front.valid.units, 7);
+  EXPECT_EQ(front.test.token, plain.test.token);
+  EXPECT_NE(front.sha256, plain.sha256);
+}
+
+// Proves that a missing file, a missing part, a file of the wrong size and an empty one each say what and where.
+TEST(Text, BadFilesAreNamed) {
+  TemporaryDirectory dir;
+  expect_error(Kind::kEnvironment, {"missing file", "no.txt"}, [&] { load_text("text_file:no.txt", dir.path()); });
+  expect_error(Kind::kEnvironment, {"cannot find file 'enwik8'", "text/enwik8/enwik8.xz", "data fetch enwik8"},
+               [&] { load_text("enwik8", dir.path()); });
+  write_plain(dir / "text/enwik8/enwik8", bytes("short"));
+  expect_error(Kind::kEnvironment, {"5 bytes", "100000000", "data verify enwik8", "text_file:"},
+               [&] { load_text("enwik8", dir.path()); });
+  write_plain(dir / "empty.txt", {});
+  expect_error(Kind::kEnvironment, {"split train", "0 tokens"}, [&] { load_text("text_file:empty.txt", dir.path()); });
+  const TextDataset set = load_text("planted_grammar", "");
+  expect_error(Kind::kUsage, {"token 64", "[0, 64)"}, [&] { set.token_text(64); });
+}
+
+// Proves that a manifest of a text has a tokenizer and splits that fit into its files: three files, or one cut by
+// position.
+TEST(Text, EveryManifestIsConsistent) {
+  for (const std::string& id : text_ids()) {
+    const Manifest m = read_manifest(id);
+    EXPECT_EQ(m.id, id);
+    EXPECT_FALSE(m.title.empty() || m.licence.empty() || m.citation.empty() || m.split.empty()) << id;
+    if (m.format == "generated") continue;
+    EXPECT_EQ(m.format, "text") << id;
+    for (const ManifestFile& f : m.files) EXPECT_TRUE(f.sha256.empty() || f.sha256.size() == 64) << f.name;
+    for (const ManifestDownload& d : m.downloads) EXPECT_EQ(d.sha256.size(), 64u) << d.url;
+    if (m.files.size() == 1) {
+      EXPECT_LE(m.train + m.valid, m.files[0].bytes) << id;
+      EXPECT_LE(m.train, m.files[0].bytes - m.test) << id;
+    } else {
+      ASSERT_EQ(m.files.size(), 3u) << id;
+      EXPECT_EQ(m.files[0].bytes, m.train) << id;
+      EXPECT_EQ(m.files[1].bytes, m.valid) << id;
+      EXPECT_EQ(m.files[2].bytes, m.test) << id;
+    }
+  }
+}
+
+// Proves that the generated set has the sizes its manifest states.
+TEST(Text, GrammarManifestMatchesTheDefaults) {
+  const Manifest m = read_manifest("planted_grammar");
+  const GrammarOptions o;
+  EXPECT_EQ(m.train, o.train);
+  EXPECT_EQ(m.valid, o.valid);
+  EXPECT_EQ(m.test, o.test);
+}
+
+// Proves, on the real file, nanoGPT's setting: 65 characters, 1,003,854 to train on and 111,540 to validate, and that
+// the characters are the bytes of the file.
+TEST(RealText, TinyShakespeare) {
+  if (!std::filesystem::is_directory(kReal / "text")) GTEST_SKIP() << "no real data in " << kReal;
+  const TextDataset set = load_text("tinyshakespeare", kReal);
+  EXPECT_EQ(set.vocabulary, 65);
+  EXPECT_EQ(set.unit, "character");
+  EXPECT_EQ(set.train.token.size(), 1003854u);
+  EXPECT_EQ(set.valid.token.size(), 111540u);
+  EXPECT_EQ(set.test.token, set.valid.token);
+  EXPECT_EQ(set.token_text(0), "\n");
+  EXPECT_EQ(text_of(set, set.train).substr(0, 14), "First Citizen:");
+}
+
+// Proves, on the real file, that the three splits of the sample are the rule of own splits and give the file again.
+TEST(RealText, EnwikiSample) {
+  if (!std::filesystem::is_directory(kReal / "text")) GTEST_SKIP() << "no real data in " << kReal;
+  const TextDataset set = load_text("enwiki_sample", kReal);
+  const TextDataset own = load_text("text_file:text/enwiki-sample/enwiki-sample.xml.xz", kReal);
+  EXPECT_EQ(set.vocabulary, 256);
+  EXPECT_EQ(set.train.token.size() + set.valid.token.size() + set.test.token.size(), 6089746u);
+  EXPECT_EQ(set.sha256, own.sha256);
+  EXPECT_EQ(set.valid.units, 304487);
+}
+
+// Proves that the real files here are those of the manifests, byte for byte, and that what WikiText-2 lacks is named.
+TEST(RealText, FilesMatchTheManifests) {
+  if (!std::filesystem::is_directory(kReal / "text")) GTEST_SKIP() << "no real data in " << kReal;
+  for (const char* id : {"tinyshakespeare", "enwiki_sample"}) {
+    for (const FileCheck& check : verify(read_manifest(id), kReal)) {
+      EXPECT_EQ(check.state, FileState::kOk) << check.name << ": " << check.detail;
+    }
+  }
+}
+
+}  // namespace
+}  // namespace swy::data
