@@ -12,6 +12,7 @@
 #include "core/plugin/loader.h"
 #include "data/dataset.h"
 #include "data/manifest.h"
+#include "data/text.h"
 
 namespace swy::bench {
 namespace {
@@ -34,19 +35,25 @@ Json list_of(const std::string& what) {
       const Suite s = read_suite(name);
       rows.push_back({{"id", name},
                       {"title", s.title},
+                      {"model", s.kind},
                       {"cells", s.tasks.size() * s.routers.size() * s.seeds.size()},
                       {"minutes", s.expected_minutes},
                       {"note", s.note}});
     }
   } else if (what == "datasets") {
-    for (const std::string& id : data::dataset_ids()) {
-      const data::Manifest m = data::read_manifest(id);
-      rows.push_back({{"id", id},
-                      {"title", m.title},
-                      {"train", m.train},
-                      {"test", m.test},
-                      {"licence", m.licence},
-                      {"homepage", m.homepage}});
+    const std::pair<const char*, const std::vector<std::string>*> kinds[] = {{"images", &data::dataset_ids()},
+                                                                             {"text", &data::text_ids()}};
+    for (const auto& [kind, ids] : kinds) {
+      for (const std::string& id : *ids) {
+        const data::Manifest m = data::read_manifest(id);
+        rows.push_back({{"id", id},
+                        {"kind", kind},
+                        {"title", m.title},
+                        {"train", m.train},
+                        {"test", m.test},
+                        {"licence", m.licence},
+                        {"homepage", m.homepage}});
+      }
     }
   } else {
     for (const MetricInfo& m : metric_table()) {
@@ -184,7 +191,7 @@ void add_list_command(CLI::App& app) {
   list->callback([=] {
     static const std::map<std::string, std::vector<std::string>> columns = {{"routers", {"version", "name"}},
                                                                             {"suites", {"minutes", "cells", "title"}},
-                                                                            {"datasets", {"title", "licence"}},
+                                                                            {"datasets", {"kind", "title", "licence"}},
                                                                             {"metrics", {"unit", "better", "doc"}}};
     Json all;
     for (const std::string& name : what->empty() ? kLists : std::vector<std::string>{*what}) {
