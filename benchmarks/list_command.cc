@@ -10,7 +10,6 @@
 #include "core/base/files.h"
 #include "core/base/resources.h"
 #include "core/plugin/loader.h"
-#include "data/dataset.h"
 #include "data/manifest.h"
 #include "data/text.h"
 
@@ -41,19 +40,21 @@ Json list_of(const std::string& what) {
                       {"note", s.note}});
     }
   } else if (what == "datasets") {
-    const std::pair<const char*, const std::vector<std::string>*> kinds[] = {{"images", &data::dataset_ids()},
-                                                                             {"text", &data::text_ids()}};
-    for (const auto& [kind, ids] : kinds) {
-      for (const std::string& id : *ids) {
-        const data::Manifest m = data::read_manifest(id);
-        rows.push_back({{"id", id},
-                        {"kind", kind},
-                        {"title", m.title},
-                        {"train", m.train},
-                        {"test", m.test},
-                        {"licence", m.licence},
-                        {"homepage", m.homepage}});
-      }
+    std::vector<std::string> ids = data::dataset_ids();
+    ids.insert(ids.end(), data::text_ids().begin(), data::text_ids().end());
+    for (const std::string& id : ids) {
+      const data::Manifest m = data::read_manifest(id);
+      const bool text = !m.tokenizer.empty();
+      rows.push_back({{"id", id},
+                      {"title", m.title},
+                      {"modality", text ? "text" : "image"},
+                      {"train", m.train},
+                      {"test", m.test},
+                      {"size_unit", !text                     ? "image"
+                                    : m.format == "generated" ? "token"
+                                                              : "byte"},
+                      {"licence", m.licence},
+                      {"homepage", m.homepage}});
     }
   } else {
     for (const MetricInfo& m : metric_table()) {
@@ -191,7 +192,7 @@ void add_list_command(CLI::App& app) {
   list->callback([=] {
     static const std::map<std::string, std::vector<std::string>> columns = {{"routers", {"version", "name"}},
                                                                             {"suites", {"minutes", "cells", "title"}},
-                                                                            {"datasets", {"kind", "title", "licence"}},
+                                                                            {"datasets", {"modality", "title", "licence"}},
                                                                             {"metrics", {"unit", "better", "doc"}}};
     Json all;
     for (const std::string& name : what->empty() ? kLists : std::vector<std::string>{*what}) {

@@ -27,15 +27,16 @@ std::string reason(archive* reader) {
   return text ? text : "unknown format";
 }
 
-Reader open_reader(const fs::path& path, bool tar) {
+Reader open_reader(const fs::path& path, bool members) {
   if (!fs::exists(path)) environment_error("missing file '", path.string(), "'; fetch the data set or check the path");
   if (!fs::is_regular_file(path)) environment_error("'", path.string(), "' is not a regular file");
   if (access(path.c_str(), R_OK) != 0) environment_error("cannot read '", path.string(), "'; check its permissions");
   Reader reader(archive_read_new(), archive_read_free);
   archive_read_support_filter_gzip(reader.get());
   archive_read_support_filter_xz(reader.get());
-  if (tar) {
+  if (members) {
     archive_read_support_format_tar(reader.get());
+    archive_read_support_format_zip(reader.get());
   } else {
     archive_read_support_format_raw(reader.get());
     archive_read_support_format_empty(reader.get());
@@ -78,7 +79,7 @@ void check_gzip_trailer(const fs::path& path, uint64_t bytes, uint32_t crc) {
 
 void stream_unpacked(const fs::path& path, int64_t limit,
                      const std::function<void(const uint8_t* bytes, size_t count)>& sink) {
-  Reader reader = open_reader(path, /*tar=*/false);
+  Reader reader = open_reader(path, /*members=*/false);
   archive_entry* entry = nullptr;
   const int opened = archive_read_next_header(reader.get(), &entry);
   if (opened == ARCHIVE_EOF) return;  // an empty file
@@ -109,9 +110,9 @@ std::vector<uint8_t> read_unpacked(const fs::path& path, int64_t limit, int64_t 
   return content;
 }
 
-void read_tar(const fs::path& path,
-              const std::function<void(const std::string& name, const std::vector<uint8_t>& content)>& member) {
-  Reader reader = open_reader(path, /*tar=*/true);
+void read_archive(const fs::path& path,
+                  const std::function<void(const std::string& name, const std::vector<uint8_t>& content)>& member) {
+  Reader reader = open_reader(path, /*members=*/true);
   archive_entry* entry = nullptr;
   for (;;) {
     const int status = archive_read_next_header(reader.get(), &entry);

@@ -20,9 +20,9 @@ std::vector<uint8_t> read_unpacked(const std::filesystem::path& path, int64_t li
 void stream_unpacked(const std::filesystem::path& path, int64_t limit,
                      const std::function<void(const uint8_t* bytes, size_t count)>& sink);
 
-// Calls `member(file name without folders, content)` for each regular file of a .tar, .tar.gz or .tar.xz.
-void read_tar(const std::filesystem::path& path,
-              const std::function<void(const std::string& name, const std::vector<uint8_t>& content)>& member);
+// Calls `member(file name without folders, content)` for each regular file of a .zip, .tar, .tar.gz or .tar.xz.
+void read_archive(const std::filesystem::path& path,
+                  const std::function<void(const std::string& name, const std::vector<uint8_t>& content)>& member);
 
 // `name` plain, or with .gz or .xz, in the first of: data_dir/folder, data_dir/vision/folder, data_dir/text/folder,
 // data_dir. An empty path when there is none; every path looked at is appended to `tried`.

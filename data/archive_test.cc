@@ -69,31 +69,34 @@ TEST(Archive, MissingFileAndDirectoryHaveTheirOwnMessages) {
   expect_error(Kind::kEnvironment, {"not a regular file"}, [&] { read_unpacked(dir.path()); });
 }
 
-// Proves that the members of a packed tar arrive without their folders, and that a cut archive is refused.
-TEST(Archive, ReadsTarMembers) {
+// Proves that the members of a packed tar and of a zip arrive without their folders, and that a cut archive is refused.
+TEST(Archive, ReadsMembers) {
   const TemporaryDirectory dir;
   const Bytes first = sample(3000), second = sample(10);
-  write_packed(dir / "set.tar.gz", {{"folder/first.bin", first}, {"folder/second.bin", second}}, true);
-  std::vector<std::pair<std::string, Bytes>> members;
-  read_tar(dir / "set.tar.gz", [&](const std::string& name, const Bytes& bytes) { members.emplace_back(name, bytes); });
-  ASSERT_EQ(members.size(), 2u);
-  EXPECT_EQ(members[0], std::make_pair(std::string("first.bin"), first));
-  EXPECT_EQ(members[1], std::make_pair(std::string("second.bin"), second));
+  for (const std::string kind : {".tar.gz", ".zip"}) {
+    write_packed(dir / ("set" + kind), {{"folder/first.bin", first}, {"folder/second.bin", second}}, true);
+    std::vector<std::pair<std::string, Bytes>> members;
+    read_archive(dir / ("set" + kind),
+                 [&](const std::string& name, const Bytes& bytes) { members.emplace_back(name, bytes); });
+    ASSERT_EQ(members.size(), 2u);
+    EXPECT_EQ(members[0], std::make_pair(std::string("first.bin"), first));
+    EXPECT_EQ(members[1], std::make_pair(std::string("second.bin"), second));
 
-  Bytes bytes = read_plain(dir / "set.tar.gz");
-  bytes.resize(bytes.size() / 2);
-  write_plain(dir / "cut.tar.gz", bytes);
-  expect_error(Kind::kEnvironment, {"cut.tar.gz", "truncated or corrupt"},
-               [&] { read_tar(dir / "cut.tar.gz", [](const std::string&, const Bytes&) {}); });
+    Bytes bytes = read_plain(dir / ("set" + kind));
+    bytes.resize(bytes.size() / 2);
+    write_plain(dir / ("cut" + kind), bytes);
+    expect_error(Kind::kEnvironment, {"cut" + kind, "truncated or corrupt"},
+                 [&] { read_archive(dir / ("cut" + kind), [](const std::string&, const Bytes&) {}); });
+  }
 }
 
-// Proves the order of the search: official folder, then vision/, then the directory itself; plain before packed.
+// Proves the order of the search: official folder, then vision/, text/, then the directory itself; plain before packed.
 TEST(Archive, FindPackedSearchesInOrder) {
   const TemporaryDirectory dir;
   std::vector<std::filesystem::path> tried;
   EXPECT_TRUE(find_packed(dir.path(), "set", "a.bin", &tried).empty());
-  EXPECT_EQ(tried.size(), 9u);
-  for (const char* name : {"a.bin.gz", "vision/set/a.bin.xz", "set/a.bin.xz", "set/a.bin"}) {
+  EXPECT_EQ(tried.size(), 12u);
+  for (const char* name : {"a.bin.gz", "text/set/a.bin.xz", "vision/set/a.bin.xz", "set/a.bin.xz", "set/a.bin"}) {
     write_plain(dir / name, {1});
     EXPECT_EQ(find_packed(dir.path(), "set", "a.bin"), dir / name);
   }

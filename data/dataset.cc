@@ -20,10 +20,18 @@ const std::vector<std::string>& dataset_ids() {
 fs::path find_file(const fs::path& data_dir, const Manifest& manifest, const std::string& name,
                    std::vector<fs::path>* tried) {
   fs::path found = find_packed(data_dir, manifest.folder, name, tried);
-  for (const std::string& other : manifest.file(name).also) {
-    if (found.empty()) found = find_packed(data_dir, manifest.folder, other, tried);
+  for (const ManifestFile& file : manifest.files) {
+    if (file.name != name) continue;
+    for (const std::string& other : file.also) {
+      if (found.empty()) found = find_packed(data_dir, manifest.folder, other, tried);
+    }
   }
   return found;
+}
+
+std::string where_to_get(const Manifest& manifest) {
+  if (!manifest.downloads.empty()) return "run: switchyard data fetch " + manifest.id;
+  return cat("get it from ", manifest.homepage, ", then: switchyard data fetch ", manifest.id, " --from DIR");
 }
 
 fs::path require_file(const fs::path& data_dir, const Manifest& manifest, const std::string& name) {
@@ -32,10 +40,8 @@ fs::path require_file(const fs::path& data_dir, const Manifest& manifest, const 
   if (!found.empty()) return found;
   std::string list;
   for (const fs::path& path : tried) list += "\n  " + path.string();
-  const std::string source =
-      manifest.downloads.empty() ? "get it from " + manifest.homepage : "run: switchyard data fetch " + manifest.id;
   environment_error("cannot find file '", name, "' of data set '", manifest.id, "'; looked for:", list,
-                    "\ngive the right directory with --data, or ", source);
+                    "\ngive the right directory with --data, or ", where_to_get(manifest));
 }
 
 ImageDataset load_images(const std::string& id, const fs::path& data_dir, const DatasetOptions& options) {

@@ -8,6 +8,7 @@
 #include "data/archive.h"
 #include "data/download.h"
 #include "data/part_file.h"
+#include "data/readers.h"
 
 namespace swy::data {
 namespace fs = std::filesystem;
@@ -28,9 +29,11 @@ FileCheck check_content(const ManifestFile& file, const fs::path& path) {
     return check;
   }
   const std::string digest = hash.hex();
-  if (bytes != file.bytes) {
+  if (file.bytes > 0 && bytes != file.bytes) {
     check.state = FileState::kWrongSize;
     check.detail = cat(bytes, " bytes, ", file.bytes, " expected");
+  } else if (file.sha256.empty()) {
+    check.detail = cat(bytes, " bytes", file.bytes > 0 ? "" : ", size unchecked", "; no SHA-256 of it is known");
   } else if (digest != file.sha256) {
     check.state = FileState::kWrongHash;
     check.detail = cat("SHA-256 ", digest, ", ", file.sha256, " expected");
@@ -61,10 +64,10 @@ void copy_checked(const fs::path& from, const fs::path& to, const ManifestFile& 
   part.commit();
 }
 
-void unpack_tar(const fs::path& archive, const Manifest& manifest, const ManifestDownload& item,
-                const fs::path& folder) {
+void unpack_archive(const fs::path& archive, const Manifest& manifest, const ManifestDownload& item,
+                    const fs::path& folder) {
   std::vector<std::string> missing = item.provides;
-  read_tar(archive, [&](const std::string& member, const std::vector<uint8_t>& content) {
+  read_archive(archive, [&](const std::string& member, const std::vector<uint8_t>& content) {
     const auto wanted = std::find(missing.begin(), missing.end(), member);
     if (wanted == missing.end()) return;
     const ManifestFile& file = manifest.file(member);
@@ -82,7 +85,9 @@ void unpack_tar(const fs::path& archive, const Manifest& manifest, const Manifes
     environment_error("archive '", archive.string(), "' lacks '", missing[0], "'; delete the archive");
 }
 
-bool is_tar(const std::string& name) { return name.find(".tar.") != std::string::npos; }
+bool is_archive(const std::string& name) {
+  return name.find(".tar.") != std::string::npos || fs::path(name).extension() == ".zip";
+}
 
 // A file:// URL of a directory is that directory, unless it is a mirror (holds the download itself).
 fs::path local_directory(const Manifest& manifest, const std::string& source) {
@@ -95,16 +100,16 @@ fs::path local_directory(const Manifest& manifest, const std::string& source) {
 
 void copy_from_directory(const fs::path& source, const Manifest& manifest, const ManifestDownload& item,
                          const fs::path& folder, const FetchProgress& progress) {
-  if (fs::is_regular_file(source / item.name()) && is_tar(item.name())) {
+  if (fs::is_regular_file(source / item.name()) && is_archive(item.name())) {
     if (sha256_file(source / item.name()) != item.sha256) {
       environment_error("'", (source / item.name()).string(), "' is not the archive of the manifest (SHA-256 differs)",
                         "; nothing was kept, try another source");
     }
-    return unpack_tar(source / item.name(), manifest, item, folder);
+    return unpack_archive(source / item.name(), manifest, item, folder);
   }
   for (const std::string& name : item.provides) {
     std::vector<fs::path> tried;
-    const fs::path from = find_packed(source, manifest.folder, name, &tried);
+    const fs::path from = find_file(source, manifest, name, &tried);
     if (from.empty()) {
       std::string list;
       for (const fs::path& path : tried) list += "\n  " + path.string();
@@ -121,8 +126,8 @@ void download_item(const std::string& source, const Manifest& manifest, const Ma
       source.size() >= name.size() && source.compare(source.size() - name.size(), std::string::npos, name) == 0;
   const std::string url = source.empty() ? item.url : exact ? source : source + "/" + name;
   download(url, folder / name, item.bytes, item.sha256, progress);
-  if (is_tar(name)) {
-    unpack_tar(folder / name, manifest, item, folder);
+  if (is_archive(name)) {
+    unpack_archive(folder / name, manifest, item, folder);
     fs::remove(folder / name);
   }
 }
@@ -143,18 +148,26 @@ const char* name(FileState state) {
 std::vector<FileCheck> verify(const Manifest& manifest, const fs::path& data_dir) {
   std::vector<FileCheck> checks;
   for (const ManifestFile& file : manifest.files) {
-    const fs::path path = find_packed(data_dir, manifest.folder, file.name);
-    checks.push_back(path.empty()
-                         ? FileCheck{file.name, {}, FileState::kMissing, "run: switchyard data fetch " + manifest.id}
-                         : check_content(file, path));
+    const fs::path path = find_file(data_dir, manifest, file.name);
+    checks.push_back(path.empty() ? FileCheck{file.name, {}, FileState::kMissing, where_to_get(manifest)}
+                                  : check_content(file, path));
   }
   return checks;
 }
 
 void fetch(const Manifest& manifest, const fs::path& data_dir, const std::string& source,
            const FetchProgress& progress) {
-  if (manifest.downloads.empty()) {
+  if (manifest.format == "generated") {
     usage_error("data set '", manifest.id, "' is generated by the program; there is nothing to fetch");
+  }
+  std::vector<ManifestDownload> downloads = manifest.downloads;
+  if (downloads.empty()) {
+    if (source.empty() || source.find("://") != std::string::npos) {
+      usage_error("no download of data set '", manifest.id, "' is known that could be checked; ",
+                  where_to_get(manifest));
+    }
+    downloads.push_back({});  // from a directory: all the files as they are
+    for (const ManifestFile& file : manifest.files) downloads[0].provides.push_back(file.name);
   }
   const fs::path folder = data_dir / manifest.folder;
   const fs::path directory = source.empty() ? fs::path() : local_directory(manifest, source);
@@ -162,7 +175,7 @@ void fetch(const Manifest& manifest, const fs::path& data_dir, const std::string
     environment_error("source '", source, "' is neither a URL nor a directory; check the path");
   }
   const std::vector<FileCheck> present = verify(manifest, data_dir);
-  for (const ManifestDownload& item : manifest.downloads) {
+  for (const ManifestDownload& item : downloads) {
     const bool whole = std::all_of(item.provides.begin(), item.provides.end(), [&](const std::string& wanted) {
       return std::any_of(present.begin(), present.end(),
                          [&](const FileCheck& check) { return check.name == wanted && check.state == FileState::kOk; });

@@ -20,7 +20,8 @@ using FetchProgress = std::function<bool(const std::string& name, int64_t done, 
 //   scheme://...             a mirror: the URL of a folder that holds the downloads under their official names,
 //                            or of the download itself where the set has only one (file:// works too),
 //   a directory (or file://directory)  with the downloads or the data files, plain, .gz or .xz; they are copied.
-// Throws Error: usage for a set that is generated, environment for everything that can go wrong on the way.
+// A set without downloads comes from a directory only. Throws Error: usage for that and for a set that is generated,
+// environment for everything that can go wrong on the way.
 void fetch(const Manifest& manifest, const std::filesystem::path& data_dir, const std::string& source = "",
            const FetchProgress& progress = {});
 
@@ -31,7 +32,7 @@ struct FileCheck {
   std::string name;            // as in the manifest
   std::filesystem::path path;  // what was checked; empty when missing
   FileState state = FileState::kMissing;
-  std::string detail;  // one line for people, empty when ok
+  std::string detail;  // one line for people; when ok empty, or what could not be checked
 };
 
 // Every file of the manifest, unpacked and hashed.

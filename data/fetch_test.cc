@@ -190,6 +190,42 @@ TEST_F(Fetch, VerifyNamesEachState) {
   EXPECT_EQ(verify(manifest, data.path())[2].state, FileState::kUnreadable);
 }
 
+// Proves that a zip is unpacked like a tar, and that a set without downloads comes from a directory, by any of a file's
+// names, and from nowhere else.
+TEST_F(Fetch, ZipsAndSetsWithoutDownload) {
+  write_packed(mirror / "set.zip", {{"b.bin", b}, {"a.bin", a}}, true);
+  manifest.downloads[0] = item("set.zip", {"a.bin", "b.bin"});
+  fetch(manifest, data.path(), url());
+  expect_whole();
+  EXPECT_EQ(names(data / "set-bin"), (std::vector<std::string>{"a.bin", "b.bin", "c.bin.gz"}));
+
+  manifest.downloads.clear();
+  manifest.homepage = "https://example.org/tiny";
+  manifest.files[0].also = {"first.bin"};
+  const TemporaryDirectory source, second;
+  write_plain(source / "first.bin", a);
+  write_plain(source / "b.bin", b);
+  write_packed(source / "c.bin.xz", {{"c", c}}, false);
+  for (const char* from : {"", "https://example.org"}) {
+    expect_error(Kind::kUsage, {"tiny", "https://example.org/tiny", "--from DIR"},
+                 [&] { fetch(manifest, second.path(), from); });
+  }
+  fetch(manifest, second.path(), source.path().string());
+  EXPECT_EQ(names(second / "set-bin"), (std::vector<std::string>{"b.bin", "c.bin.xz", "first.bin"}));
+  for (const FileCheck& check : verify(manifest, second.path())) EXPECT_EQ(check.state, FileState::kOk);
+}
+
+// Proves that what a manifest does not know is not checked, and that this is said.
+TEST_F(Fetch, UnknownHashAndSizeAreSaid) {
+  fetch(manifest, data.path(), url());
+  manifest.files[0].sha256.clear();
+  EXPECT_NE(verify(manifest, data.path())[0].detail.find("200000 bytes; no SHA-256"), std::string::npos);
+  manifest.files[0].bytes = 0;
+  EXPECT_NE(verify(manifest, data.path())[0].detail.find("size unchecked"), std::string::npos);
+  manifest.files[0].bytes = 5;
+  EXPECT_EQ(verify(manifest, data.path())[0].state, FileState::kWrongSize);
+}
+
 // Proves the messages for a source that is not there, a server that does not answer, a folder that cannot be written
 // and a set that needs no fetching.
 TEST_F(Fetch, SourcesThatCannotWorkAreNamed) {

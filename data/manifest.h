@@ -9,9 +9,9 @@
 namespace swy::data {
 
 struct ManifestFile {
-  std::string name;  // without .gz or .xz
-  int64_t bytes = 0;
-  std::string sha256;  // of the unpacked content; empty where no source states it: only the size is checked
+  std::string name;                    // without .gz or .xz
+  int64_t bytes = 0;                   // unpacked; 0 where it is not known for certain: not checked
+  std::string sha256;                  // of the unpacked content; empty where it is not known: not checked
   std::vector<std::string> also = {};  // other names the file goes by
 };
 

@@ -13,7 +13,9 @@ namespace swy::data {
 // find_packed under all the names of a manifest's file.
 std::filesystem::path find_file(const std::filesystem::path& data_dir, const Manifest& manifest,
                                 const std::string& name, std::vector<std::filesystem::path>* tried = nullptr);
-// The same, or an Error (environment) that lists every path tried and says where the set can be had.
+// What to do when a file is missing: "run: ..." or "get it from ...".
+std::string where_to_get(const Manifest& manifest);
+// find_file, or an Error (environment) that lists every path tried and says where the set can be had.
 std::filesystem::path require_file(const std::filesystem::path& data_dir, const Manifest& manifest,
                                    const std::string& name);
 

@@ -43,14 +43,19 @@ inline Bytes read_plain(const std::filesystem::path& path) {
   return Bytes(std::istreambuf_iterator<char>(file), {});
 }
 
-// Members in a tar, or without `tar` the one member alone; the filter is that of the suffix (.gz or .xz).
+// Members in a tar (a zip, if that is the suffix), or without `tar` the one member alone; the filter is that of the
+// suffix (.gz or .xz).
 inline void write_packed(const std::filesystem::path& path, const std::vector<std::pair<std::string, Bytes>>& members,
                          bool tar) {
   std::filesystem::create_directories(path.parent_path());
   archive* out = archive_write_new();
   if (path.extension() == ".gz") archive_write_add_filter_gzip(out);
   if (path.extension() == ".xz") archive_write_add_filter_xz(out);
-  tar ? archive_write_set_format_ustar(out) : archive_write_set_format_raw(out);
+  if (path.extension() == ".zip") {
+    archive_write_set_format_zip(out);
+  } else {
+    tar ? archive_write_set_format_ustar(out) : archive_write_set_format_raw(out);
+  }
   ASSERT_EQ(archive_write_open_filename(out, path.c_str()), ARCHIVE_OK);
   for (const auto& [name, bytes] : members) {
     archive_entry* entry = archive_entry_new();

@@ -6,11 +6,14 @@
 #include <unordered_map>
 
 #include "core/base/error.h"
+#include "data/bpe.h"
 #include "data/utf8.h"
 
 namespace swy::data {
 namespace fs = std::filesystem;
 namespace {
+
+constexpr int kMaxBpe = 1 << 20;
 
 // A byte string in a message: printable ASCII as it is, else its hexadecimal bytes.
 std::string shown(std::string_view text) {
@@ -184,11 +187,27 @@ std::unique_ptr<Tokenizer> character_tokenizer(std::string_view train) {
 std::unique_ptr<Tokenizer> word_tokenizer(std::string_view train) { return std::make_unique<WordTokenizer>(train); }
 
 std::unique_ptr<Tokenizer> make_tokenizer(const std::string& name, std::string_view train, const fs::path& data_dir) {
-  (void)data_dir;
   if (name == "byte") return byte_tokenizer();
   if (name == "text8") return text8_tokenizer();
   if (name == "character") return character_tokenizer(train);
   if (name == "word") return word_tokenizer(train);
+  if (name == "gpt2") {
+    return Bpe::read(data_dir / "tokenizer" / "gpt2", name);
+  }
+  const std::string size_prefix = "bpe-", directory_prefix = "bpe:";
+  if (name.rfind(directory_prefix, 0) == 0) {
+    const fs::path path = name.substr(directory_prefix.size());
+    return Bpe::read(path.is_absolute() ? path : data_dir / path, name);
+  }
+  if (name.rfind(size_prefix, 0) == 0) {
+    int size = 0;
+    const char* end = name.data() + name.size();
+    const auto [stop, error] = std::from_chars(name.data() + size_prefix.size(), end, size);
+    if (error != std::errc() || stop != end || size <= 256 || size > kMaxBpe) {
+      usage_error("tokenizer '", name, "': bpe-N takes N from 257 (256 bytes and a merge) to ", kMaxBpe);
+    }
+    return Bpe::train(train, size - 256);
+  }
   usage_error("unknown tokenizer '", name, "'; known are: byte text8 character word bpe-N gpt2 bpe:DIR");
 }
 

@@ -1,4 +1,5 @@
-// UTF-8 as far as tokenizers need it: the code points of a byte string, and Unicode white space.
+// UTF-8 as far as tokenizers need it: the code points of a byte string, and which of them are white space, letters and
+// numbers.
 #pragma once
 #include <cstdint>
 #include <string_view>
@@ -35,5 +36,10 @@ inline bool white_space(uint32_t c) {
   return (c >= 0x09 && c <= 0x0D) || c == 0x20 || c == 0x85 || c == 0xA0 || c == 0x1680 ||
          (c >= 0x2000 && c <= 0x200A) || c == 0x2028 || c == 0x2029 || c == 0x202F || c == 0x205F || c == 0x3000;
 }
+
+// General categories L* and N* (Unicode 14). Code points that were unassigned then may count as what their neighbours
+// are.
+bool letter(uint32_t c);
+bool number(uint32_t c);
 
 }  // namespace swy::data
