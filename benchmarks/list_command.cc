@@ -10,6 +10,7 @@
 #include "core/base/files.h"
 #include "core/base/resources.h"
 #include "core/plugin/loader.h"
+#include "data/dataset.h"
 #include "data/manifest.h"
 #include "data/text.h"
 
