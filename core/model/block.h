@@ -37,6 +37,7 @@ class Stack {
   }
   float* at(int handle, int64_t element = 0) const { return arena.as<float>(handle) + element; }
   int floats(const std::string& name, int64_t count) { return arena.reserve(name, count * int64_t{sizeof(float)}); }
+  int64_t rows() const { return rows_; }  // of a chunk
   int64_t max_rows() const { return int64_t{shape.max_sequences} * shape.tokens; }
   ops::AttentionShape attention(int32_t sequences, int32_t tokens) const {
     return {sequences, tokens, shape.heads, layers.width() / shape.heads, shape.causal};

@@ -75,7 +75,7 @@ class Lm {
 
   // Cross entropy of the last forward against target [B, S]: the token that comes next, or -1 = not scored. Writes
   // row_loss [T] in nats (0 where not scored) and, where not null, predicted [T] (most likely token, lowest on ties)
-  // and confidence [T] (its probability). With scale != 0 it also starts the backward pass of scale * sum of row_loss:
+  // and confidence [T] (its probability). With scale != 0 it also starts the backward pass (and adds the head's gradients) of scale * sum of row_loss:
   // a mean over n targets has scale 1 / n. Counted where it belongs: forward and backward apart. All zero under ex.dry.
   LmScore score(const Exec&, const int32_t* target, float scale, float* row_loss, int32_t* predicted = nullptr,
                 float* confidence = nullptr);
