@@ -24,6 +24,7 @@ void list_sets(const std::string& directory, bool json) {
     if (json) continue;
     std::printf("%-16s %s\n%-16s %s\n", id.c_str(), m.title.c_str(), "", m.licence.c_str());
     if (bytes > 0) std::printf("%-16s %.1f MB, %s\n", "", static_cast<double>(bytes) / 1e6, m.homepage.c_str());
+    if (bytes == 0 && !m.files.empty()) std::printf("%-16s not fetched from here; %s\n", "", m.homepage.c_str());
   }
   if (json) {
     std::cout << rows.dump(1) << "\n";

@@ -2,10 +2,11 @@
 
 #include <cmath>
 
+#include "data/archive.h"
 #include "data/fetch.h"
 #include "data/manifest.h"
-#include "data/readers.h"
 #include "data/testing.h"
+#include "data/tokenizer.h"
 
 namespace swy::data {
 namespace {
@@ -160,6 +161,21 @@ TEST(RealText, FilesMatchTheManifests) {
     for (const FileCheck& check : verify(read_manifest(id), kReal)) {
       EXPECT_EQ(check.state, FileState::kOk) << check.name << ": " << check.detail;
     }
+  }
+  if (std::filesystem::exists(kReal / "text/wikitext-2/train.txt.xz")) GTEST_SKIP() << "WikiText-2 is whole here";
+  EXPECT_EQ(verify(read_manifest("wikitext2"), kReal).at(1).state, FileState::kOk);
+  EXPECT_EQ(verify(read_manifest("wikitext2"), kReal).at(2).state, FileState::kOk);
+  expect_error(Kind::kEnvironment, {"cannot find file 'train.txt' of data set 'wikitext2'", "get it from"},
+               [] { load_text("wikitext2", kReal); });
+}
+
+// Proves, on the real files, that words are counted as in the published tables: 217,646 and 245,569.
+TEST(RealText, WikiText2HasThePublishedNumberOfWords) {
+  if (!std::filesystem::is_directory(kReal / "text")) GTEST_SKIP() << "no real data in " << kReal;
+  for (const auto& [name, count] : {std::pair{"valid.txt.xz", 217646u}, {"test.txt.xz", 245569u}}) {
+    const Bytes content = read_unpacked(kReal / "text/wikitext-2" / name);
+    const std::string_view text(reinterpret_cast<const char*>(content.data()), content.size());
+    EXPECT_EQ(word_tokenizer(text)->encode(text, name).size(), count);
   }
 }
 
