@@ -76,6 +76,7 @@
   F(swy_exec, error_cap, uint32_t) \
   F(swy_exec, flags, uint32_t) \
   F(swy_exec, ctx, void *) \
+  F(swy_exec, progress, double) \
   S(swy_site) \
   F(swy_site, struct_size, uint32_t) \
   F(swy_site, site, int32_t) \
@@ -95,6 +96,10 @@
   F(swy_site, d_task, int32_t) \
   F(swy_site, d_instruction, int32_t) \
   F(swy_site, reserved, int32_t) \
+  F(swy_site, vocabulary, int32_t) \
+  F(swy_site, n_clusters, int32_t) \
+  F(swy_site, max_position, int32_t) \
+  F(swy_site, reserved2, int32_t) \
   S(swy_needs) \
   F(swy_needs, struct_size, uint32_t) \
   F(swy_needs, plan_kind, int32_t) \
@@ -115,6 +120,11 @@
   F(swy_needs, tensors, const swy_tensor_spec *) \
   F(swy_needs, aux, const swy_quantity *) \
   F(swy_needs, metrics, const swy_quantity *) \
+  F(swy_needs, acausal_train, const char *) \
+  F(swy_needs, acausal_score, const char *) \
+  F(swy_needs, expert_rows, int64_t) \
+  F(swy_needs, row_tokens, int32_t) \
+  F(swy_needs, reserved, int32_t) \
   S(swy_cost) \
   F(swy_cost, struct_size, uint32_t) \
   F(swy_cost, reserved, uint32_t) \
@@ -145,6 +155,8 @@
   F(swy_batch, group_begin, const int32_t *) \
   F(swy_batch, group_capacity, const int32_t *) \
   F(swy_batch, row_begin, const int32_t *) \
+  F(swy_batch, cluster, const int32_t *) \
+  F(swy_batch, row_previous, const int32_t *) \
   S(swy_state) \
   F(swy_state, struct_size, uint32_t) \
   F(swy_state, n_param, uint32_t) \
@@ -168,6 +180,7 @@
   F(swy_plan, skip_scale, float *) \
   F(swy_plan, aux, float *) \
   F(swy_plan, metric, float *) \
+  F(swy_plan, output, float *) \
   S(swy_plan_grad) \
   F(swy_plan_grad, struct_size, uint32_t) \
   F(swy_plan_grad, reserved, uint32_t) \
@@ -178,6 +191,7 @@
   F(swy_plan_grad, expert_x, const float *) \
   F(swy_plan_grad, skip_scale, const float *) \
   F(swy_plan_grad, aux, const float *) \
+  F(swy_plan_grad, output, const float *) \
   S(swy_load) \
   F(swy_load, struct_size, uint32_t) \
   F(swy_load, reserved, uint32_t) \

@@ -22,7 +22,7 @@ extern "C" {
 #endif
 
 #define SWY_OPS_ID "swy.ops/1"
-#define SWY_OPS_VERSION 2
+#define SWY_OPS_VERSION 3
 
 enum { /* unary maps; p, q are parameters */
   SWY_AFFINE,     /* p*x + q */
@@ -31,7 +31,8 @@ enum { /* unary maps; p, q are parameters */
   SWY_SOFTPLUS,
   SWY_NORMAL_CDF, /* standard normal distribution function */
   SWY_CLAMP,      /* min(max(x, p), q); gradient 1 inside */
-  SWY_STEP        /* x > p ? 1 : 0; gradient 0 */
+  SWY_STEP,       /* x > p ? 1 : 0; gradient 0 */
+  SWY_FLOOR       /* gradient 0 */
 };
 enum { SWY_ADD, SWY_SUB, SWY_MUL, SWY_DIV, SWY_MAX };            /* binary maps; MAX sends ties to a */
 enum { SWY_FULL, SWY_BY_COLUMN, SWY_BY_ROW, SWY_SCALAR };        /* operand shape: [m,n], [n], [m], [1] */
@@ -56,14 +57,15 @@ typedef struct swy_ops {
   /* the k largest of each row, descending: index[rows,k], value[rows,k] (value may be NULL). k <= cols */
   swy_status (*top_k_rows)(const swy_exec *, int64_t rows, int64_t cols, int64_t k, const float *x,
                            int32_t *index, float *value);
-  /* dx[r, index[r,j]] += dvalue[r,j] */
+  /* dx[r, index[r,j]] += dvalue[r,j]; an index of -1 is passed over */
   swy_status (*top_k_rows_backward)(const swy_exec *, int64_t rows, int64_t cols, int64_t k, const int32_t *index,
                                     const float *dvalue, float *dx_add);
   /* For each (segment s, column c) the min(k[s], rows of s not masked) largest rows, descending. Entries are listed
-   * segment by segment, column by column, rank by rank: row[], col[], value[] (x at the pair), and *count. */
+   * segment by segment, column by column, rank by rank: row[], col[], value[] (x at the pair), and *count. With `order`
+   * (NULL = ascending) segment s holds the rows order[seg[s]] .. order[seg[s + 1] - 1]; of equals the earlier wins. */
   swy_status (*top_k_segments)(const swy_exec *, int64_t n_seg, const int32_t *seg, const int32_t *k, int64_t rows,
-                               int64_t cols, const float *x, const uint8_t *mask, int64_t max_count, int32_t *row,
-                               int32_t *col, float *value, int32_t *count);
+                               int64_t cols, const float *x, const int32_t *order, const uint8_t *mask,
+                               int64_t max_count, int32_t *row, int32_t *col, float *value, int32_t *count);
   /* value[i] = x[row[i], col[i]] for i < *count; backward: dx[row[i], col[i]] += dvalue[i] (pairs may repeat) */
   swy_status (*gather_pairs)(const swy_exec *, int64_t cols, const int32_t *count, int64_t max_count,
                              const int32_t *row, const int32_t *col, const float *x, float *value);
@@ -105,7 +107,8 @@ typedef struct swy_ops {
   swy_status (*segment_reduce_backward)(const swy_exec *, int32_t kind, int64_t n_seg, const int32_t *seg,
                                         int64_t rows, int64_t cols, const uint8_t *mask, const float *dy,
                                         float *dx_add);
-  /* y[i,:] = x[index[i],:] for i < n; backward: dx[index[i],:] += dy[i,:] (indices may repeat; n_x rows in x) */
+  /* y[i,:] = x[index[i],:] for i < n; backward: dx[index[i],:] += dy[i,:] (indices may repeat; n_x rows in x). An index
+   * of -1 gives zeros and is passed over backward */
   swy_status (*gather_rows)(const swy_exec *, int64_t n, int64_t n_x, int64_t cols, const int32_t *index,
                             const float *x, float *y);
   swy_status (*scatter_add_rows)(const swy_exec *, int64_t n, int64_t n_x, int64_t cols, const int32_t *index,
@@ -124,13 +127,13 @@ typedef struct swy_ops {
   swy_status (*sinkhorn)(const swy_exec *, int64_t n_seg, const int32_t *seg, int64_t rows, int64_t cols,
                          int32_t iterations, const float *x, float *plan, float *u, float *v);
   /* ASSIGN list from index[rows,k], weight[rows,k] (NULL = all 1/k): all first choices, then all second choices, ...;
-   * inside a choice rows go in `order` (NULL = ascending). Masked rows are left out. */
+   * inside a choice rows go in `order` (NULL = ascending). Masked rows and choices of index -1 are left out. */
   swy_status (*assign_rows)(const swy_exec *, int64_t rows, int64_t k, const int32_t *index, const float *weight,
                             const int32_t *order, const uint8_t *mask, int32_t *row, int32_t *expert, float *out_weight,
                             int32_t *count);
-  /* dweight[rows,k] += gradient of the list's weights at the place each pair was listed */
-  swy_status (*assign_rows_backward)(const swy_exec *, int64_t rows, int64_t k, const int32_t *order,
-                                     const uint8_t *mask, const float *dlist, float *dweight_add);
+  /* dweight[rows,k] += gradient of the list's weights at the place each pair was listed; index as in assign_rows */
+  swy_status (*assign_rows_backward)(const swy_exec *, int64_t rows, int64_t k, const int32_t *index,
+                                     const int32_t *order, const uint8_t *mask, const float *dlist, float *dweight_add);
   /* y[r,:] = mask[r] ? x[r,:] : value; x may equal y */
   swy_status (*mask_rows)(const swy_exec *, int64_t rows, int64_t cols, const uint8_t *mask, float value,
                           const float *x, float *y);
@@ -148,6 +151,31 @@ typedef struct swy_ops {
   swy_status (*capped_transport)(const swy_exec *, int64_t n_seg, const int32_t *seg, const int32_t *k, int64_t rows,
                                  int64_t cols, float cap, float entropy, int32_t iterations, const uint8_t *mask,
                                  const float *x, float *log_plan, float *work);
+  /* the k-th largest of each column of each segment, value[n_seg, cols]: k = floor(share * n) + extra, at least 1 and at
+   * most n, of the segment's n unmasked rows; n = 0 gives 0 */
+  swy_status (*kth_largest)(const swy_exec *, int64_t n_seg, const int32_t *seg, int64_t rows, int64_t cols, float share,
+                            int32_t extra, const uint8_t *mask, const float *x, float *value);
+  /* rows by key: order[begin[v]] .. order[begin[v + 1] - 1] are the rows whose key is v, ascending; begin[n_keys + 1].
+   * Masked rows, and rows whose key is not in [0, n_keys), stand in no bucket but behind the last one */
+  swy_status (*bucket)(const swy_exec *, int64_t rows, int32_t n_keys, const int32_t *key, const uint8_t *mask,
+                       int32_t *order, int32_t *begin);
+  /* out[s] = ceil(share * rows of segment s), 0 for an empty one */
+  swy_status (*segment_share)(const swy_exec *, int64_t n_seg, const int32_t *seg, float share, int32_t *out);
+  /* Exact loads: each unmasked row of a segment gets one column so that every column gets floor or ceil of its equal
+   * share (the first ones one more) and the sum of x over the pairs is largest, to within rows * eps * (largest - least x);
+   * see core/ops/balance.h. Values that are not finite count as the least finite one. Masked rows get -1.
+   * work[3 * rows]. No backward. */
+  swy_status (*balanced_assignment)(const swy_exec *, int64_t n_seg, const int32_t *seg, int64_t rows, int64_t cols,
+                                    float eps, const uint8_t *mask, const float *x, int32_t *index, float *work);
+  /* out[i] = keep[i] > 0 ? index[i] : -1 */
+  swy_status (*keep_index)(const swy_exec *, int64_t n, const float *keep, const int32_t *index, int32_t *out);
+  swy_status (*to_float)(const swy_exec *, int64_t n, const int32_t *x, float *y);
+  swy_status (*to_integer)(const swy_exec *, int64_t n, const float *x, int32_t *y); /* to the nearest */
+  /* y = values, which lie in host memory and stay as they are for the life of the instance */
+  swy_status (*constant)(const swy_exec *, int64_t n, const float *values, float *y);
+  /* y[r, to + j] += x[r, from + j] for j < n: columns cut out, or put side by side; x has x_cols columns, y y_cols */
+  swy_status (*add_columns)(const swy_exec *, int64_t rows, int64_t n, const float *x, int64_t x_cols, int64_t from,
+                            float *y_add, int64_t y_cols, int64_t to);
   /* totals of FLOPs and bytes counted so far in this run; the difference of two readings is the work between them */
   swy_status (*tally)(const swy_exec *, double *flops, double *bytes);
   /* adds the work of a kernel that is not in this table to the run's counters: how a custom op pays */

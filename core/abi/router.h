@@ -6,7 +6,7 @@
  * Who fills what  `in` = harness before the call, `out` = plugin during the call.
  * Memory          every pointer is owned by the harness and valid until the call returns, except
  *                 strings and tables reachable from swy_plugin (static for the life of the process)
- *                 and swy_exec.saved (valid from forward until backward of the same site and step).
+ *                 and swy_exec.saved (valid from forward until update of the same site and step).
  * Layout          tensors are contiguous and row-major. No bool, enum type, size_t, long or padding.
  *                 Growable structs begin with struct_size and are only ever appended to; 0 or NULL
  *                 means absent; read a field that may be missing through SWY_HAS. Structs that travel
@@ -47,8 +47,9 @@ enum { SWY_INIT_ZERO, SWY_INIT_CONST, SWY_INIT_NORMAL, SWY_INIT_TRUNC_NORMAL, SW
 enum { SWY_NO_DECAY = 1, SWY_SHARED = 2 };                 /* tensor flags; SHARED: same name at two sites = one tensor */
 enum { SWY_OPT_INT, SWY_OPT_FLOAT, SWY_OPT_BOOL, SWY_OPT_CHOICE }; /* option type; CHOICE: swy_value.s, BOOL: .i */
 enum { SWY_IN_RESIDUAL = 1, SWY_IN_TOKEN_ID = 2, SWY_IN_TASK = 4, SWY_IN_TASK_EMBEDDING = 8,
-       SWY_IN_INSTRUCTION = 16, SWY_IN_PROMPT = 32 };      /* swy_needs.inputs: optional parts of the batch */
-enum { SWY_REWRITES_INPUT = 1, SWY_SKIP_SCALE = 2, SWY_SKIPPED_ROWS_KEEP_KV = 4 }; /* swy_needs.flags */
+       SWY_IN_INSTRUCTION = 16, SWY_IN_PROMPT = 32,
+       SWY_IN_CLUSTER = 64 };                              /* swy_needs.inputs: optional parts of the batch */
+enum { SWY_REWRITES_INPUT = 1, SWY_SKIP_SCALE = 2, SWY_SKIPPED_ROWS_KEEP_KV = 4, SWY_ADDS_OUTPUT = 8 }; /* .flags */
 enum { SWY_DATA_NONE, SWY_DATA_EXPERTS, SWY_DATA_UNLABELLED, SWY_DATA_FEW_SHOT, SWY_DATA_FULL }; /* data access */
 enum { SWY_CAP_CPU = 1, SWY_CAP_CUDA = 2, SWY_CAP_BACKWARD = 4, SWY_CAP_CAUSAL = 8, SWY_CAP_BITWISE = 16,
        SWY_CAP_GRAPH_CAPTURE = 32, SWY_CAP_NEEDS_FIT = 64, SWY_CAP_BATCH_COUPLED = 128,
@@ -97,13 +98,14 @@ typedef struct swy_exec { /* in: where and how this call runs */
   void *stream;            /* cudaStream_t, or NULL on the CPU */
   void *scratch;           /* this call only, contents undefined, 256-byte aligned */
   uint64_t scratch_bytes;
-  void *saved;             /* written by forward, read by backward of the same site */
+  void *saved;             /* written by forward; read by backward and update of the same site and step */
   uint64_t saved_bytes;
   uint64_t seed;           /* pure function of (run seed, step, site); the same for backward */
   int64_t step;            /* optimiser steps done so far */
   char *error;             /* out: one line saying why, when status != SWY_OK */
   uint32_t error_cap, flags;
   void *ctx;               /* host's own; ops find their counters here */
+  double progress;         /* share of the training budget spent before this step, in [0, 1]; for schedules */
 } swy_exec;
 
 typedef struct swy_site { /* in: one place in the model that is routed */
@@ -117,6 +119,9 @@ typedef struct swy_site { /* in: one place in the model that is routed */
   int32_t max_rows;                    /* rows of any kind but TOKEN */
   int32_t d_task, d_instruction;       /* widths of the embeddings, 0 = none */
   int32_t reserved;
+  int32_t vocabulary;                  /* V: token ids are in [0, V); 0 = tokens have no ids (images) */
+  int32_t n_clusters;                  /* planted clusters of synthetic data, 0 = none known */
+  int32_t max_position, reserved2;     /* longest sequence, tokens */
 } swy_site;
 
 typedef struct swy_needs { /* out: what the router wants at that site */
@@ -131,6 +136,10 @@ typedef struct swy_needs { /* out: what the router wants at that site */
   uint64_t scratch_forward, scratch_backward, saved; /* bytes */
   const swy_tensor_spec *tensors; /* tables stay valid until destroy */
   const swy_quantity *aux, *metrics;
+  const char *acausal_train, *acausal_score; /* why a later token can change an earlier one's result, in TRAIN and in
+                                                the other phases, with these options; NULL = it cannot */
+  int64_t expert_rows;  /* swy.experts/1: most rows of its one forward call, 0 = not used */
+  int32_t row_tokens, reserved; /* PREFIX rows: a sequence is cut into rows of that many tokens */
 } swy_needs;
 
 typedef struct swy_cost { /* out: the router alone at full size, one call; experts are counted by the harness */
@@ -156,6 +165,8 @@ typedef struct swy_batch { /* in: what is routed now */
   const int32_t *group_capacity;        /* [G] */
   const int32_t *row_begin;             /* [R + 1] token offsets of each row. NULL: a row is a token, or a task, whose
                                            tokens are those of the sequences with sequence_task = row */
+  const int32_t *cluster;               /* [T] planted cluster, in [0, n_clusters) (SWY_IN_CLUSTER) */
+  const int32_t *row_previous;          /* [R] the row before it in its sequence, or -1 (PREFIX rows) */
 } swy_batch;
 
 typedef struct swy_state { /* in: the declared tensors of this site, in declared order */
@@ -175,12 +186,14 @@ typedef struct swy_plan { /* out: the one thing a router produces; host allocate
   float *expert_x;            /* [T, D] when SWY_REWRITES_INPUT */
   float *skip_scale;          /* [T] factor on the residual path of rows no expert takes (SWY_SKIP_SCALE) */
   float *aux, *metric;        /* [n_aux], [n_metrics]; one value each, already a mean over groups */
+  float *output;              /* [T, D] added to the site's output when SWY_ADDS_OUTPUT */
 } swy_plan;
 
 typedef struct swy_plan_grad { /* in: dL/dplan, same shapes; NULL = no gradient */
   uint32_t struct_size, reserved;
   const float *weight, *dispatch, *combine, *mix, *expert_x, *skip_scale;
   const float *aux;           /* [n_aux] in host memory: dL/daux, the weights */
+  const float *output;
 } swy_plan_grad;
 
 typedef struct swy_load { /* in, after the optimiser step: what really happened since the last one */

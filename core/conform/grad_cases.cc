@@ -109,7 +109,7 @@ class Derivative {
     }
     w.dispatch = drawn(here.dispatch.size(), random_), w.combine = drawn(here.combine.size(), random_);
     w.mix = drawn(here.mix.size(), random_), w.expert_x = drawn(here.expert_x.size(), random_);
-    w.skip_scale = drawn(here.skip_scale.size(), random_);
+    w.skip_scale = drawn(here.skip_scale.size(), random_), w.output = drawn(here.output.size(), random_);
     return w;
   }
   static double value(const Plan& p, const Plan& here, const PlanGrad& w) {
@@ -120,7 +120,7 @@ class Derivative {
         if (w.weight[i] != 0) sum += double{w.weight[i]} * double{there[{here.row[i], here.expert[i]}]};
     }
     return sum + dot(w.dispatch, p.dispatch) + dot(w.combine, p.combine) + dot(w.mix, p.mix) +
-           dot(w.expert_x, p.expert_x) + dot(w.skip_scale, p.skip_scale);
+           dot(w.expert_x, p.expert_x) + dot(w.skip_scale, p.skip_scale) + dot(w.output, p.output);
   }
 
   Rig rig_;
@@ -160,17 +160,7 @@ void of_aux(const Subject& s, const CaseContext& c) {
 void of_choices(const Subject& s, const CaseContext& c) {
   needs_backward(s);
   const int32_t kind = site_kind_of(*s.router);
-  std::vector<OptionText> settings;
-  for (uint32_t i = 0; i < s.router->n_options; ++i) {
-    const swy_option& o = s.router->options[i];
-    if (o.type == SWY_OPT_BOOL) settings.push_back({{o.name, o.preset.i ? "false" : "true"}});
-    if (o.type == SWY_OPT_CHOICE)
-      for (std::string rest = o.choices; !rest.empty();) {
-        const size_t bar = std::min(rest.find('|'), rest.size());
-        if (rest.substr(0, bar) != o.preset.s) settings.push_back({{o.name, rest.substr(0, bar)}});
-        rest = bar < rest.size() ? rest.substr(bar + 1) : "";
-      }
-  }
+  const std::vector<OptionText> settings = choices_of(*s.router);
   if (settings.empty()) skip("it has no choices and no switches");
   needs_repetition(*s.router, {{}, usual_shape(kind), kind, c.seed});
   double worst = 0;

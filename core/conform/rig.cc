@@ -46,6 +46,33 @@ std::vector<float> first_value(const swy_tensor_spec& spec, uint64_t seed) {
   return value;
 }
 
+// Experts for routers that run them: y_d = a_e x_d + x_d^2 / 5 with a_e = (2 + e) / 4, which tells experts apart, is
+// not linear and has a derivative to check.
+class RigExperts : public SiteExperts {
+ public:
+  explicit RigExperts(int32_t width) : width_(static_cast<size_t>(width)) {}
+  void forward(const Exec&, int32_t call, int64_t n, const int32_t* index, const float* x, float* y) override {
+    Call& c = calls_[call];
+    c.index.assign(index, index + n), c.x.assign(x, x + n * static_cast<int64_t>(width_));
+    for (size_t i = 0; i < c.x.size(); ++i)
+      y[i] = c.index[i / width_] < 0 ? 0 : slope(c, i) * c.x[i] + 0.2f * c.x[i] * c.x[i];
+  }
+  void backward(const Exec&, int32_t call, int64_t, const float* dy, float* dx) override {
+    const Call& c = calls_.at(call);
+    for (size_t i = 0; dx && i < c.x.size(); ++i)
+      if (c.index[i / width_] >= 0) dx[i] += dy[i] * (slope(c, i) + 0.4f * c.x[i]);
+  }
+
+ private:
+  struct Call {
+    std::vector<int32_t> index;
+    std::vector<float> x;
+  };
+  float slope(const Call& c, size_t i) const { return (2 + static_cast<float>(c.index[i / width_])) / 4; }
+  const size_t width_;
+  std::map<int32_t, Call> calls_;
+};
+
 std::vector<int32_t> offsets(const std::vector<int32_t>& lengths) {
   std::vector<int32_t> begin{0};
   for (const int32_t n : lengths) begin.push_back(begin.back() + n);
@@ -69,7 +96,7 @@ std::string compare(const char* name, const std::vector<float>& a, const std::ve
 bool Plan::operator==(const Plan& o) const {
   return kind == o.kind && row == o.row && expert == o.expert && same(weight, o.weight) && same(dispatch, o.dispatch) &&
          same(combine, o.combine) && same(mix, o.mix) && same(expert_x, o.expert_x) && same(skip_scale, o.skip_scale) &&
-         same(aux, o.aux) && same(metric, o.metric);
+         same(output, o.output) && same(aux, o.aux) && same(metric, o.metric);
 }
 
 std::string Plan::difference(const Plan& o, double tolerance) const {
@@ -81,10 +108,11 @@ std::string Plan::difference(const Plan& o, double tolerance) const {
   const struct {
     const char* name;
     const std::vector<float>&a, &b;
-  } parts[] = {
-      {"weight", weight, o.weight}, {"dispatch", dispatch, o.dispatch}, {"combine", combine, o.combine},
-      {"mix", mix, o.mix},          {"expert_x", expert_x, o.expert_x}, {"skip_scale", skip_scale, o.skip_scale},
-      {"aux", aux, o.aux},          {"metric", metric, o.metric}};
+  } parts[] = {{"weight", weight, o.weight},       {"dispatch", dispatch, o.dispatch},
+               {"combine", combine, o.combine},    {"mix", mix, o.mix},
+               {"expert_x", expert_x, o.expert_x}, {"skip_scale", skip_scale, o.skip_scale},
+               {"output", output, o.output},       {"aux", aux, o.aux},
+               {"metric", metric, o.metric}};
   for (const auto& part : parts)
     if (std::string text = compare(part.name, part.a, part.b, tolerance); !text.empty()) return text;
   return {};
@@ -93,7 +121,7 @@ std::string Plan::difference(const Plan& o, double tolerance) const {
 PlanGrad constant_grad(const Plan& p, float value) {
   auto like = [value](const std::vector<float>& v) { return std::vector<float>(v.size(), value); };
   return {like(p.weight),   like(p.dispatch),   like(p.combine), like(p.mix),
-          like(p.expert_x), like(p.skip_scale), like(p.aux)};
+          like(p.expert_x), like(p.skip_scale), like(p.output),  like(p.aux)};
 }
 
 std::vector<float> drawn(size_t n, Random& random) {
@@ -105,11 +133,14 @@ std::vector<float> drawn(size_t n, Random& random) {
 PlanGrad random_grad(const Plan& p, Random& random) {
   auto like = [&random](const std::vector<float>& v) { return drawn(v.size(), random); };
   return {like(p.weight),   like(p.dispatch),   like(p.combine), like(p.mix),
-          like(p.expert_x), like(p.skip_scale), like(p.aux)};
+          like(p.expert_x), like(p.skip_scale), like(p.output),  like(p.aux)};
 }
 
 Rig::Rig(const swy_router& router, Setting setting)
-    : router_(router), setting_(std::move(setting)), instance_(router, setting_.options, 1, setting_.checking) {
+    : router_(router),
+      setting_(std::move(setting)),
+      experts_(std::make_unique<RigExperts>(setting_.shape.width)),
+      instance_(router, setting_.options, 1, setting_.checking) {
   const DrawnShape& s = setting_.shape;
   site_ = site_of(s, setting_.site_kind);
   needs_ = instance_.needs(site_);
@@ -129,6 +160,7 @@ Rig::Rig(const swy_router& router, Setting setting)
   Random ids(child_seed(seed, 5));
   for (const int32_t n : s.sequence_tokens)
     for (int32_t t = 0; t < n; ++t) token_id.push_back(static_cast<int32_t>(ids.below(50))), position.push_back(t);
+  for (size_t t = 0; t < tokens; ++t) cluster.push_back(static_cast<int32_t>(ids.below(4)));
   sequence_begin_ = offsets(s.sequence_tokens), group_begin_ = offsets(s.group_tokens());
   group_capacity_ = s.group_capacity;
   if (needs_.capacity) std::fill(group_capacity_.begin(), group_capacity_.end(), needs_.capacity);
@@ -145,10 +177,17 @@ Rig::Rig(const swy_router& router, Setting setting)
   const auto list = static_cast<size_t>(needs_.plan_kind == SWY_ASSIGN ? needs_.max_assign : 0);
   row_.resize(list), expert_.resize(list), weight_.resize(list);
   dispatch_.resize(matrix), combine_.resize(matrix);
+  row_begin_ = {0};
+  for (size_t b = 0; needs_.row_tokens > 0 && b < s.sequence_tokens.size(); ++b)
+    for (int32_t t = 0; t < s.sequence_tokens[b]; t += needs_.row_tokens) {
+      row_previous_.push_back(t ? static_cast<int32_t>(row_begin_.size()) - 2 : -1);
+      row_begin_.push_back(sequence_begin_[b] + std::min(t + needs_.row_tokens, s.sequence_tokens[b]));
+    }
   if (needs_.plan_kind == SWY_MERGE)
     mix_.resize(static_cast<size_t>(batch().n_rows) * experts * static_cast<size_t>(std::max(needs_.mix_blocks, 1)));
   if (needs_.flags & SWY_REWRITES_INPUT) expert_x_.resize(x.size());
   if (needs_.flags & SWY_SKIP_SCALE) skip_scale_.resize(tokens);
+  if (needs_.flags & SWY_ADDS_OUTPUT) output_.resize(x.size());
   aux_.resize(needs_.n_aux), metric_.resize(needs_.n_metrics);
   scratch_.resize(std::max(needs_.scratch_forward, needs_.scratch_backward) / 8 + 64);
   saved_.resize(needs_.saved / 8 + 64);
@@ -178,6 +217,7 @@ swy_batch Rig::batch() {
   if (needs_.inputs & SWY_IN_INSTRUCTION)
     b.instruction = {instruction.data(), {s.sequences(), s.instruction_width, 1, 1}, 2, SWY_F32};
   if (needs_.inputs & SWY_IN_TOKEN_ID) b.token_id = token_id.data();
+  if (needs_.inputs & SWY_IN_CLUSTER) b.cluster = cluster.data();
   if (needs_.inputs & SWY_IN_PROMPT) b.prompt_tokens = prompt_.data();
   if (needs_.inputs & SWY_IN_TASK) b.sequence_task = task_.data();
   b.position = position.data();
@@ -188,6 +228,10 @@ swy_batch Rig::batch() {
     case SWY_ROW_TOKEN: b.n_rows = static_cast<int32_t>(tokens); break;
     case SWY_ROW_TASK: b.n_rows = s.tasks; break;
     case SWY_ROW_BATCH: b.n_rows = 1, b.row_begin = whole_.data(); break;
+    case SWY_ROW_PREFIX:
+      b.n_rows = static_cast<int32_t>(row_previous_.size());
+      b.row_begin = row_begin_.data(), b.row_previous = row_previous_.data();
+      break;
     default: b.n_rows = s.sequences(), b.row_begin = sequence_begin_.data();
   }
   return b;
@@ -216,6 +260,7 @@ swy_exec Rig::exec(uint64_t scratch_bytes) {
   swy_exec e{};
   e.struct_size = sizeof e;
   e.device = SWY_CPU, e.phase = phase, e.step = step, e.seed = call_seed, e.flags = flags;
+  e.progress = progress;
   e.scratch = aligned(scratch_), e.scratch_bytes = scratch_bytes;
   e.saved = aligned(saved_), e.saved_bytes = needs_.saved;
   e.ctx = &host_;
@@ -232,6 +277,7 @@ swy_plan Rig::plan_memory() {
   if (needs_.plan_kind == SWY_MERGE) p.mix = mix_.data();
   if (!expert_x_.empty()) p.expert_x = expert_x_.data();
   if (!skip_scale_.empty()) p.skip_scale = skip_scale_.data();
+  if (!output_.empty()) p.output = output_.data();
   p.aux = aux_.data(), p.metric = metric_.data();
   return p;
 }
@@ -241,12 +287,14 @@ swy_plan_grad Rig::grad_memory(const PlanGrad& given) {
   dplan_.weight.resize(weight_.size()), dplan_.dispatch.resize(dispatch_.size());
   dplan_.combine.resize(combine_.size()), dplan_.mix.resize(mix_.size());
   dplan_.expert_x.resize(expert_x_.size()), dplan_.skip_scale.resize(skip_scale_.size());
+  dplan_.output.resize(output_.size());
   dplan_.aux.resize(aux_.size());
   auto at = [](const std::vector<float>& v) { return v.empty() ? nullptr : v.data(); };
   swy_plan_grad d{};
   d.struct_size = sizeof d;
   d.weight = at(dplan_.weight), d.dispatch = at(dplan_.dispatch), d.combine = at(dplan_.combine);
   d.mix = at(dplan_.mix), d.expert_x = at(dplan_.expert_x), d.skip_scale = at(dplan_.skip_scale);
+  d.output = at(dplan_.output);
   d.aux = at(dplan_.aux);
   return d;
 }
@@ -283,8 +331,23 @@ Plan Rig::plan() const {
   p.expert.assign(expert_.begin(), expert_.begin() + static_cast<std::ptrdiff_t>(n));
   p.weight.assign(weight_.begin(), weight_.begin() + static_cast<std::ptrdiff_t>(n));
   p.dispatch = dispatch_, p.combine = combine_, p.mix = mix_;
-  p.expert_x = expert_x_, p.skip_scale = skip_scale_, p.aux = aux_, p.metric = metric_;
+  p.expert_x = expert_x_, p.skip_scale = skip_scale_, p.output = output_, p.aux = aux_, p.metric = metric_;
   return p;
+}
+
+std::vector<OptionText> choices_of(const swy_router& router) {
+  std::vector<OptionText> settings;
+  for (uint32_t i = 0; i < router.n_options; ++i) {
+    const swy_option& o = router.options[i];
+    if (o.type == SWY_OPT_BOOL) settings.push_back({{o.name, o.preset.i ? "false" : "true"}});
+    if (o.type == SWY_OPT_CHOICE)
+      for (std::string rest = o.choices; !rest.empty();) {
+        const size_t bar = std::min(rest.find('|'), rest.size());
+        if (rest.substr(0, bar) != o.preset.s) settings.push_back({{o.name, rest.substr(0, bar)}});
+        rest = bar < rest.size() ? rest.substr(bar + 1) : "";
+      }
+  }
+  return settings;
 }
 
 int32_t site_kind_of(const swy_router& router) {

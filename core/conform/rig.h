@@ -15,6 +15,7 @@
 #include "core/conform/draw.h"
 #include "core/device/exec.h"
 #include "core/plugin/instance.h"
+#include "core/plugin/site_experts.h"
 
 namespace swy::conform {
 
@@ -23,14 +24,14 @@ struct Plan {
   int32_t kind = 0, row_kind = 0, experts = 0;
   std::vector<int32_t> row, expert;  // ASSIGN, in list order
   std::vector<float> weight;
-  std::vector<float> dispatch, combine, mix, expert_x, skip_scale, aux, metric;
+  std::vector<float> dispatch, combine, mix, expert_x, skip_scale, output, aux, metric;
   bool operator==(const Plan& o) const;  // the same bits
   // Where two plans differ first, for people; empty when they do not by more than `tolerance` (relative to 1 + |a|).
   std::string difference(const Plan& other, double tolerance) const;
 };
 // dL/dplan; empty vectors are zeros.
 struct PlanGrad {
-  std::vector<float> weight, dispatch, combine, mix, expert_x, skip_scale, aux;
+  std::vector<float> weight, dispatch, combine, mix, expert_x, skip_scale, output, aux;
 };
 
 // The same number for everything in a plan, and a number in [-1, 1] of its own for each.
@@ -80,11 +81,12 @@ class Rig {
 
   int32_t phase = SWY_TRAIN;
   int64_t step = 0;
+  double progress = 0;                                          // swy_exec.progress
   uint64_t call_seed = 77;                                      // of the router's own random numbers
   uint32_t flags = 0;                                           // swy_exec.flags
   std::vector<float> x, residual, task_embedding, instruction;  // [T, D] twice, [tasks, d_task], [B, d_instruction]
   std::vector<float> dx, dresidual;
-  std::vector<int32_t> token_id, position;
+  std::vector<int32_t> token_id, position, cluster;
   std::vector<uint8_t> mask;  // [T]; empty = no padding
   std::deque<Held> tensors;   // in declared order
 
@@ -92,19 +94,24 @@ class Rig {
   const swy_router& router_;
   const Setting setting_;
   Tally tally_;
-  Exec host_{&tally_};
+  const std::unique_ptr<SiteExperts> experts_;
+  Exec host_{&tally_, false, nullptr, experts_.get()};
   Instance instance_;
   swy_site site_{};
   swy_needs needs_{};
-  std::vector<int32_t> sequence_begin_, group_begin_, group_capacity_, whole_, prompt_, task_;
+  std::vector<int32_t> sequence_begin_, group_begin_, group_capacity_, whole_, prompt_, task_, row_begin_,
+      row_previous_;
   std::vector<int64_t> sequence_id_;
   std::vector<swy_tensor> param_, grad_, buffer_;
   std::vector<int32_t> row_, expert_;
-  std::vector<float> weight_, dispatch_, combine_, mix_, expert_x_, skip_scale_, aux_, metric_;
+  std::vector<float> weight_, dispatch_, combine_, mix_, expert_x_, skip_scale_, output_, aux_, metric_;
   PlanGrad dplan_;
   int32_t count_ = 0;
   std::vector<uint64_t> scratch_, saved_;
 };
+
+// The presets with one choice or switch set otherwise, for every value of every one.
+std::vector<OptionText> choices_of(const swy_router&);
 
 // The kind of site that a router is for: FFN, or a block of one expert where it refuses an FFN site of four. Skips the
 // case when it refuses both with its presets, quoting why.

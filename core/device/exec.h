@@ -56,11 +56,14 @@ class Charge {
   int part_, pass_;
 };
 
+class SiteExperts;  // core/plugin/site_experts.h
+
 // Passed by reference to every op. CPU only so far; `stream` is where a device queue will stand.
 struct Exec {
   Tally* tally;      // never null
   bool dry = false;  // count, touch no memory
   void* stream = nullptr;
+  SiteExperts* experts = nullptr;  // in calls to a router: the experts that it may run
 };
 
 }  // namespace swy

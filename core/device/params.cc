@@ -95,6 +95,17 @@ int Params::add(TensorSpec spec) {
   return static_cast<int>(list_.size()) - 1;
 }
 
+int Params::share(TensorSpec spec) {
+  for (size_t i = 0; i < list_.size(); ++i) {
+    const TensorSpec& known = list_[i].spec;
+    if (known.name != spec.name) continue;
+    if (known.shape != spec.shape || known.trainable != spec.trainable)
+      usage_error("the shared tensor '", spec.name, "' is declared with two shapes or as parameter and buffer");
+    return static_cast<int>(i);
+  }
+  return add(std::move(spec));
+}
+
 void Params::commit(uint64_t seed) {
   values_.commit();
   grads_.commit();

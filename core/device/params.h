@@ -34,6 +34,8 @@ class Params {
  public:
   // Declares a tensor; the index is its handle. Throws Error (usage) when the name is taken.
   int add(TensorSpec spec);
+  // The same for a tensor that several declare: the first one's, when shape and kind agree; else an Error.
+  int share(TensorSpec spec);
   // Allocates everything and draws initial values from (seed, name), so a tensor's start depends neither on
   // the order of declaration nor on what else the model has.
   void commit(uint64_t seed);

@@ -129,6 +129,8 @@ moe::SiteSpec Lm::Impl::site_spec(const std::string& name, int32_t site, int32_t
   s.train_capacity = config.train_capacity;
   s.eval_capacity = config.eval_capacity;
   s.identical_experts = config.identical_experts;
+  s.vocabulary = config.vocabulary;
+  s.clusters = config.clusters;
   s.activation = config.activation;
   s.expert_bias = config.bias;
   s.expert_std = layers.rule().std;
@@ -148,6 +150,8 @@ moe::SequenceBatch Lm::Impl::sequences(const LmBatch& b) const {
   moe::SequenceBatch s(b.sequences);
   s.sequence_tokens = b.tokens;
   s.mask = b.mask;
+  s.token_id = b.token;
+  s.cluster = b.cluster;
   return s;
 }
 

@@ -43,6 +43,7 @@ struct LmConfig {
   moe::CapacityRule train_capacity, eval_capacity;
   int32_t group_sequences = 1;
   bool identical_experts = false;
+  int32_t clusters = 0;  // planted ones in the data, for oracle routers; 0 = none
 
   // Throws Error (usage) naming the first value that cannot be.
   void validate() const;
@@ -52,7 +53,7 @@ struct LmConfig {
 struct LmBatch {
   const int32_t* token;              // [B, S] in [0, V)
   int32_t sequences, tokens;         // B; S <= context
-  const int32_t* cluster = nullptr;  // [B, S] planted cluster of each token, for oracle routers
+  const int32_t* cluster = nullptr;  // [B, S] planted cluster of each token, where clusters > 0
   const uint8_t* mask =
       nullptr;  // [B, S] 0 = padding, which routers leave alone; only ends of sequences may be padding
 };
@@ -75,8 +76,9 @@ class Lm {
 
   // Cross entropy of the last forward against target [B, S]: the token that comes next, or -1 = not scored. Writes
   // row_loss [T] in nats (0 where not scored) and, where not null, predicted [T] (most likely token, lowest on ties)
-  // and confidence [T] (its probability). With scale != 0 it also starts the backward pass (and adds the head's gradients) of scale * sum of row_loss:
-  // a mean over n targets has scale 1 / n. Counted where it belongs: forward and backward apart. All zero under ex.dry.
+  // and confidence [T] (its probability). With scale != 0 it also starts the backward pass (and adds the head's
+  // gradients) of scale * sum of row_loss: a mean over n targets has scale 1 / n. Counted where it belongs: forward and
+  // backward apart. All zero under ex.dry.
   LmScore score(const Exec&, const int32_t* target, float scale, float* row_loss, int32_t* predicted = nullptr,
                 float* confidence = nullptr);
   // Adds all parameter gradients of the last forward, aux losses included. REQUIRES: score() with scale != 0 since.

@@ -17,22 +17,25 @@ CallMemory::CallMemory(Arena& arena, const SiteSpec& spec, const swy_site& site,
   const int64_t tokens = site.max_tokens, slots = static_cast<int64_t>(spec.experts) * needs.slots;
   const int64_t list = needs.plan_kind == SWY_ASSIGN ? needs.max_assign : 0;
   const int64_t matrix = needs.plan_kind == SWY_DENSE ? tokens * slots : 0;
-  const int64_t mixing = needs.plan_kind == SWY_MERGE ? static_cast<int64_t>(site.max_rows) * spec.experts : 0;
+  const int64_t rows = needs.row_kind == SWY_ROW_TOKEN ? 0 : most_rows(site, needs);
+  const int64_t mixing = needs.plan_kind == SWY_MERGE ? rows * spec.experts : 0;
   const int64_t rewritten = rewrites_input() ? tokens * spec.width : 0;
   row_ = span("plan.row", list), expert_ = span("plan.expert", list), weight_ = span("plan.weight", list);
   count_ = span("plan.count", 1), dispatch_ = span("plan.dispatch", matrix), combine_ = span("plan.combine", matrix);
   mix_ = span("plan.mix", mixing), expert_x_ = span("plan.expert_x", rewritten);
+  output_ = span("plan.output", adds_output() ? tokens * spec.width : 0);
   aux_ = span("plan.aux", needs.n_aux), metric_ = span("plan.metric", needs.n_metrics);
   dweight_ = span("dplan.weight", list), ddispatch_ = span("dplan.dispatch", matrix);
   dcombine_ = span("dplan.combine", matrix), dmix_ = span("dplan.mix", mixing);
-  dexpert_x_ = span("dplan.expert_x", rewritten);
+  dexpert_x_ = span("dplan.expert_x", rewritten),
+  doutput_ = span("dplan.output", adds_output() ? tokens * spec.width : 0);
   scratch_ = arena.reserve(spec.name + ".scratch",
                            static_cast<int64_t>(std::max(needs.scratch_forward, needs.scratch_backward)));
   saved_ = arena.reserve(spec.name + ".saved", static_cast<int64_t>(needs.saved));
   position_ = span("position", tokens), sequence_begin_ = span("sequence_begin", site.max_sequences + 1);
   sequence_id_ = span("sequence_id", int64_t{2} * site.max_sequences);
   group_begin_ = span("group_begin", site.max_groups + 1), group_capacity_ = span("group_capacity", site.max_groups);
-  whole_ = span("whole_batch", 2);
+  row_begin_ = span("row_begin", rows + 1), row_previous_ = span("row_previous", rows);
 }
 
 swy_batch CallMemory::batch(int32_t phase, const SequenceBatch& sequences, const float* x,
@@ -42,7 +45,6 @@ swy_batch CallMemory::batch(int32_t phase, const SequenceBatch& sequences, const
   const int32_t tokens = n_sequences * s;
   auto *position = arena_.as<int32_t>(position_), *sequence = arena_.as<int32_t>(sequence_begin_);
   auto *group = arena_.as<int32_t>(group_begin_), *capacity = arena_.as<int32_t>(group_capacity_);
-  auto* whole = arena_.as<int32_t>(whole_);
   auto* id = arena_.as<int64_t>(sequence_id_);
   for (int32_t t = 0; t < tokens; ++t)
     position[t] = (sequences.first_position ? sequences.first_position[t / s] : 0) + t % s;
@@ -57,7 +59,6 @@ swy_batch CallMemory::batch(int32_t phase, const SequenceBatch& sequences, const
                       ? std::min(size, site_.max_capacity)  // a rule for sequences gives one token no slot
                       : rule.of(size, spec_.experts);
   }
-  whole[0] = 0, whole[1] = tokens;
 
   const bool wants_residual = needs_.inputs & SWY_IN_RESIDUAL;
   if (wants_residual && !residual) usage_error(spec_.name, ": the router reads the residual stream; none was given");
@@ -68,12 +69,38 @@ swy_batch CallMemory::batch(int32_t phase, const SequenceBatch& sequences, const
   b.residual = {wants_residual ? const_cast<float*>(residual) : nullptr, {tokens, spec_.width, 1, 1}, 2, SWY_F32};
   b.position = position, b.mask = sequences.mask, b.sequence_begin = sequence, b.sequence_id = id;
   b.group_begin = group, b.group_capacity = capacity;
-  b.n_rows = tokens;
-  if (needs_.row_kind == SWY_ROW_SEQUENCE) b.n_rows = n_sequences, b.row_begin = sequence;
-  if (needs_.row_kind == SWY_ROW_BATCH) b.n_rows = 1, b.row_begin = whole;
+  if (needs_.inputs & SWY_IN_TOKEN_ID) {
+    if (!sequences.token_id) usage_error(spec_.name, ": the router reads token ids; none were given");
+    b.token_id = sequences.token_id;
+  }
+  if (needs_.inputs & SWY_IN_CLUSTER) {
+    if (!sequences.cluster) usage_error(spec_.name, ": the router reads planted clusters; none were given");
+    b.cluster = sequences.cluster;
+  }
+  add_rows(b);
   if (needs_.row_kind == SWY_ROW_TASK || (needs_.inputs & (SWY_IN_TASK | SWY_IN_TASK_EMBEDDING)))
     add_tasks(sequences, b);
   return b;
+}
+
+// The table of routed rows, where they are not single tokens.
+void CallMemory::add_rows(swy_batch& b) const {
+  auto *begin = arena_.as<int32_t>(row_begin_), *previous = arena_.as<int32_t>(row_previous_);
+  const auto tokens = static_cast<int32_t>(b.x.shape[0]);
+  switch (needs_.row_kind) {
+    case SWY_ROW_SEQUENCE: b.n_rows = b.n_sequences, b.row_begin = b.sequence_begin; break;
+    case SWY_ROW_BATCH: begin[0] = 0, begin[1] = tokens, b.n_rows = 1, b.row_begin = begin; break;
+    case SWY_ROW_PREFIX:
+      begin[0] = 0;
+      for (int32_t s = 0; s < b.n_sequences; ++s)
+        for (int32_t t = b.sequence_begin[s]; t < b.sequence_begin[s + 1]; t += needs_.row_tokens) {
+          previous[b.n_rows] = t == b.sequence_begin[s] ? -1 : b.n_rows - 1;
+          begin[++b.n_rows] = std::min(t + needs_.row_tokens, b.sequence_begin[s + 1]);
+        }
+      b.row_begin = begin, b.row_previous = previous;
+      break;
+    default: b.n_rows = tokens;
+  }
 }
 
 void CallMemory::add_tasks(const SequenceBatch& given, swy_batch& b) const {
@@ -100,6 +127,7 @@ swy_exec CallMemory::exec(const Exec& ex, const StepInfo& info, uint64_t scratch
   e.saved = arena_.at(saved_), e.saved_bytes = needs_.saved;
   e.seed = site_seed(info.run_seed, Purpose::kRouterNoise, info.step, spec_.site);
   e.step = info.step;
+  e.progress = info.progress;
   e.ctx = const_cast<Exec*>(&ex);
   return e;
 }
@@ -112,6 +140,7 @@ swy_plan CallMemory::plan() const {
   p.count = arena_.as<int32_t>(count_);
   p.dispatch = arena_.as<float>(dispatch_), p.combine = arena_.as<float>(combine_), p.mix = arena_.as<float>(mix_);
   p.expert_x = rewrites_input() ? arena_.as<float>(expert_x_) : nullptr;
+  p.output = adds_output() ? arena_.as<float>(output_) : nullptr;
   p.aux = arena_.as<float>(aux_), p.metric = arena_.as<float>(metric_);
   return p;
 }
@@ -121,6 +150,7 @@ swy_plan_grad CallMemory::plan_grad() const {
   d.struct_size = sizeof d;
   d.weight = dweight(), d.dispatch = ddispatch(), d.combine = dcombine(), d.mix = dmix();
   d.expert_x = rewrites_input() ? dexpert_x() : nullptr;
+  d.output = adds_output() ? doutput() : nullptr;
   return d;
 }
 

@@ -15,6 +15,7 @@ struct StepInfo {
   int32_t phase = 0;  // SWY_TRAIN, SWY_SCORE, SWY_PREFILL or SWY_DECODE
   int64_t step = 0;
   uint64_t run_seed = 0;
+  double progress = 0;  // share of the training budget spent before this step
 };
 
 // The sequences of one call. Every pointer is the caller's and stays valid until backward.
@@ -26,6 +27,8 @@ struct SequenceBatch {
   int32_t n_tasks = 0;                                          // tasks known to the model; 0 = none
   const int32_t* sequence_task = nullptr;                       // [B] in [0, n_tasks)
   const float* task_embedding = nullptr;                        // [n_tasks, d_task]
+  const int32_t* token_id = nullptr;                            // [T] in [0, vocabulary)
+  const int32_t* cluster = nullptr;                             // [T] in [0, clusters), planted
   SequenceBatch(int32_t sequences) : n_sequences(sequences) {}  // NOLINT: a plain number is a batch without extras
 };
 
@@ -38,8 +41,9 @@ class CallMemory {
   swy_batch batch(int32_t phase, const SequenceBatch&, const float* x, const float* residual) const;
   swy_exec exec(const Exec&, const StepInfo&, uint64_t scratch_bytes) const;
   swy_plan plan() const;
-  swy_plan_grad plan_grad() const;  // expert_x is null unless the router rewrites its input; aux is the caller's
+  swy_plan_grad plan_grad() const;  // expert_x and output are null unless the router writes them; aux is the caller's
   bool rewrites_input() const { return needs_.flags & SWY_REWRITES_INPUT; }
+  bool adds_output() const { return needs_.flags & SWY_ADDS_OUTPUT; }
 
   // The plan's gradient, for the dispatchers to write.
   float* dweight() const { return arena_.as<float>(dweight_); }      // [max_assign]
@@ -47,16 +51,19 @@ class CallMemory {
   float* dcombine() const { return arena_.as<float>(dcombine_); }    // [T, E*P]
   float* dmix() const { return arena_.as<float>(dmix_); }            // [R, E]
   float* dexpert_x() const { return arena_.as<float>(dexpert_x_); }  // [T, D]
+  float* doutput() const { return arena_.as<float>(doutput_); }      // [T, D]
 
  private:
   void add_tasks(const SequenceBatch&, swy_batch&) const;
+  void add_rows(swy_batch&) const;
   Arena& arena_;
   const SiteSpec& spec_;
   const swy_site& site_;
   const swy_needs& needs_;
-  int row_, expert_, weight_, count_, dispatch_, combine_, mix_, expert_x_, aux_, metric_;
-  int dweight_, ddispatch_, dcombine_, dmix_, dexpert_x_;
-  int scratch_, saved_, position_, sequence_begin_, sequence_id_, group_begin_, group_capacity_, whole_;
+  int row_, expert_, weight_, count_, dispatch_, combine_, mix_, expert_x_, output_, aux_, metric_;
+  int dweight_, ddispatch_, dcombine_, dmix_, dexpert_x_, doutput_;
+  int scratch_, saved_, position_, sequence_begin_, sequence_id_, group_begin_, group_capacity_, row_begin_,
+      row_previous_;
 };
 
 }  // namespace swy::moe

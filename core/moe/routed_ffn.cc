@@ -8,6 +8,7 @@
 #include "core/moe/dispatch_dense.h"
 #include "core/moe/dispatch_merge.h"
 #include "core/moe/experts.h"
+#include "core/moe/lent_experts.h"
 #include "core/moe/padding.h"
 #include "core/ops/maps.h"
 
@@ -26,6 +27,7 @@ struct RoutedFfn::Impl {
   std::optional<DispatchDense> dense;
   std::optional<DispatchMerge> merge;
   std::optional<Experts> experts;
+  std::optional<LentExperts> lent;  // to a router that asked for them
   const float* residual = nullptr;  // of the last forward
 
   Impl(RouterAtSite& r, Params& p, Arena& a) : router(r), params(p), arena(a), spec(r.spec), memory(r.memory) {
@@ -62,12 +64,16 @@ struct RoutedFfn::Impl {
       rows = static_cast<int64_t>(site.max_groups) * spec.experts * needs.slots;
       dense.emplace(arena, spec.width, spec.experts, needs.slots);
     } else {
-      merge.emplace(arena, spec, site.max_rows);
+      merge.emplace(arena, spec, most_rows(site, needs));
     }
     experts.emplace(arena, spec.width, spec.hidden, spec.activation, rows);
     const int64_t bytes = rows * spec.width * static_cast<int64_t>(sizeof(float));
     packed = arena.reserve(spec.name + ".packed", merge ? 0 : bytes);
     out = arena.reserve(spec.name + ".out", bytes);
+    if (needs.expert_rows > 0) {
+      lent.emplace(arena, spec, needs.expert_rows, router.recent);
+      router.experts = &*lent;
+    }
   }
 
   ExpertWeights weights() const {
@@ -89,6 +95,7 @@ struct RoutedFfn::Impl {
     const Charge charge(*ex.tally, Part::kRouter, Pass::kForward);
     residual = stream;
     const swy_batch b = memory.batch(info.phase, sequences, x, residual);
+    if (lent) lent->begin(weights(), grads());
     const swy_plan p = router.plan(ex, info, b);
     const float* source = memory.rewrites_input() ? p.expert_x : x;
     auto *in = arena.as<float>(packed), *result = arena.as<float>(out);
@@ -112,6 +119,10 @@ struct RoutedFfn::Impl {
         clear_padding(b, spec.width, result);
         ops::axpby(ex, tokens * spec.width, 1, result, 1, y);
       });
+    }
+    if (memory.adds_output()) {
+      clear_padding(b, spec.width, p.output);
+      ops::axpby(ex, tokens * spec.width, 1, p.output, 1, y);
     }
     router.book(info);
   }
@@ -153,6 +164,10 @@ struct RoutedFfn::Impl {
         ops::axpby(ex, size, 1, result, 1, dsource);
         merge->merge_backward(ex, b, p, weights(), grads(), memory.dmix());
       });
+    }
+    if (memory.adds_output()) {
+      ops::axpby(ex, size, 1, dy, 0, memory.doutput());
+      clear_padding(b, spec.width, memory.doutput());
     }
     router.backward(ex, info, b, p, dx, dresidual);
   }

@@ -34,14 +34,16 @@ void RouterAtSite::declare() {
   for (uint32_t i = 0; i < needs.n_tensors; ++i) {
     const swy_tensor_spec& from = needs.tensors[i];
     TensorSpec t;
-    t.name = spec.name + ".router." + from.name;
+    // A shared tensor belongs to the first site that declares it.
+    t.name = (from.flags & SWY_SHARED ? "shared" : spec.name) + ".router." + from.name;
     t.shape.assign(from.shape, from.shape + from.rank);
     t.init = init_of(from.init);
     t.init_scale = from.init_scale;
     t.lr_scale = from.lr_scale;
     t.trainable = from.role == SWY_PARAM;
     t.decay = !(from.flags & SWY_NO_DECAY);
-    (t.trainable ? params_of_ : buffers_of_).push_back(params_.add(std::move(t)));
+    (t.trainable ? params_of_ : buffers_of_)
+        .push_back(from.flags & SWY_SHARED ? params_.share(std::move(t)) : params_.add(std::move(t)));
   }
   for (uint32_t i = 0; i < needs.n_aux; ++i) {
     aux_names.emplace_back(needs.aux[i].name);
@@ -68,11 +70,13 @@ swy_state RouterAtSite::state() {
 
 swy_plan RouterAtSite::plan(const Exec& ex, const StepInfo& info, const swy_batch& b) {
   swy_plan p = memory.plan();
-  swy_exec call = memory.exec(ex, info, needs.scratch_forward);
+  Exec own = ex;
+  own.experts = experts;
+  swy_exec call = memory.exec(own, info, needs.scratch_forward);
   std::fill_n(p.aux, needs.n_aux, 0.f);
   std::fill_n(p.metric, needs.n_metrics, 0.f);
-  stage(Stage::kRouter, [&] { router_.forward(call, b, state(), p); });
   recent.reset();
+  stage(Stage::kRouter, [&] { router_.forward(call, b, state(), p); });
   return p;
 }
 
@@ -92,7 +96,9 @@ void RouterAtSite::backward(const Exec& ex, const StepInfo& info, const swy_batc
   const bool reads_residual = needs.inputs & SWY_IN_RESIDUAL;
   if (reads_residual && !dresidual)
     usage_error(spec.name, ": the router reads the residual stream; backward needs a place for its gradient");
-  swy_exec call = memory.exec(ex, info, needs.scratch_backward);
+  Exec own = ex;
+  own.experts = experts;
+  swy_exec call = memory.exec(own, info, needs.scratch_backward);
   swy_plan_grad d = memory.plan_grad();
   d.aux = aux_weights.data();
   swy_tensor of_input[2] = {b.x, b.x};

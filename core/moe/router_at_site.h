@@ -40,6 +40,7 @@ class RouterAtSite {
   std::vector<float> aux_weights;
   Load load, recent;  // since reset(); of the last forward
   StageObserver* observer = nullptr;
+  SiteExperts* experts = nullptr;  // what the router may run by itself; null: nothing
 
   // ---- forward ----
   // The router's plan for this batch; starts `recent` afresh for the dispatchers to add to.

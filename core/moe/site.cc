@@ -19,7 +19,16 @@ swy_site SiteSpec::abi() const {
   s.max_groups = groups(max_sequences);
   s.max_tasks = max_tasks, s.d_task = d_task;
   s.max_rows = std::max(max_sequences, max_tasks);
+  s.vocabulary = vocabulary, s.n_clusters = clusters, s.max_position = sequence_tokens;
   return s;
+}
+
+int32_t most_rows(const swy_site& site, const swy_needs& needs) {
+  switch (needs.row_kind) {
+    case SWY_ROW_TOKEN: return site.max_tokens;
+    case SWY_ROW_PREFIX: return site.max_sequences * ((site.max_position + needs.row_tokens - 1) / needs.row_tokens);
+    default: return site.max_rows;
+  }
 }
 
 void check_supported(const swy_router& router, const swy_needs& n, const SiteSpec& spec) {
@@ -37,7 +46,11 @@ void check_supported(const swy_router& router, const swy_needs& n, const SiteSpe
     if (offered == 0) refuse(what, ", but this model has no tasks; use a router that does not route by task");
   };
   if (n.aggregate != SWY_AGG_OUT) refuse_here("an aggregation other than OUT");
-  if (n.row_kind == SWY_ROW_PREFIX) refuse_here("rows of kind PREFIX");
+  if (n.row_kind == SWY_ROW_PREFIX && n.plan_kind != SWY_MERGE) refuse_here("PREFIX rows in a plan other than MERGE");
+  if (n.inputs & SWY_IN_TOKEN_ID && spec.vocabulary == 0)
+    refuse("token ids, but the tokens of this model have none; use it in a language model");
+  if (n.inputs & SWY_IN_CLUSTER && spec.clusters == 0)
+    refuse("the planted cluster of each token, but nobody knows it here; use a synthetic data set");
   if (n.row_kind == SWY_ROW_TASK) needs_tasks("rows of kind TASK", spec.max_tasks);
   if (n.inputs & SWY_IN_TASK) needs_tasks("the task of each sequence", spec.max_tasks);
   if (n.inputs & SWY_IN_TASK_EMBEDDING) needs_tasks("task embeddings", spec.max_tasks * spec.d_task);
@@ -51,6 +64,8 @@ void check_supported(const swy_router& router, const swy_needs& n, const SiteSpe
   if (n.plan_kind != SWY_ASSIGN) refuse_here("a plan other than ASSIGN");
   if (n.flags & SWY_REWRITES_INPUT) refuse_here("expert inputs of its own making");
   if (n.flags & SWY_SKIPPED_ROWS_KEEP_KV) refuse_here("keys and values of skipped tokens");
+  if (n.flags & SWY_ADDS_OUTPUT) refuse_here("an output of its own making");
+  if (n.expert_rows > 0) refuse_here("experts to run by itself");
 }
 
 }  // namespace swy::moe

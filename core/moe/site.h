@@ -17,6 +17,8 @@ struct SiteSpec {
   int32_t sequence_tokens = 0, max_sequences = 0;  // every sequence has the same length
   int32_t group_sequences = 1;                     // sequences that share one capacity
   int32_t max_tasks = 0, d_task = 0;               // what the model knows of tasks; 0 = nothing
+  int32_t vocabulary = 0;                          // token ids are below it; 0 = tokens have none
+  int32_t clusters = 0;                            // planted clusters of synthetic data; 0 = none known
   CapacityRule train_capacity, eval_capacity;
   bool identical_experts = true;  // all experts start from the same weights (V-MoE's default)
   ops::ActivationKind activation = ops::ActivationKind::kGelu;
@@ -27,6 +29,9 @@ struct SiteSpec {
   // Throws Error (usage) when the capacity rule leaves an expert without a slot.
   swy_site abi() const;
 };
+
+// The most rows that a router with these needs routes in one call (tokens for TOKEN rows).
+int32_t most_rows(const swy_site&, const swy_needs&);
 
 // Throws Error (usage) naming what the router asks for that this site does not offer.
 void check_supported(const swy_router&, const swy_needs&, const SiteSpec&);

@@ -5,6 +5,7 @@
 #include <functional>
 
 #include "core/base/parallel.h"
+#include "core/ops/balance.h"
 #include "core/ops/check.h"
 #include "core/ops/embedding.h"
 #include "core/ops/ffn.h"
@@ -62,7 +63,7 @@ const Case kCases[] = {
      [](const Exec& ex, const Arrays& a) { top_k_rows_backward(ex, kRows, kCols, 1, a.k, a.x, a.add); }},
     {"top_k_segments", n, 4 * n + 12 * 2000,
      [](const Exec& ex, const Arrays& a) {
-       top_k_segments(ex, kSegments, a.seg, a.k, kRows, kCols, a.x, nullptr, 2000, a.i, a.j, a.out, a.count);
+       top_k_segments(ex, kSegments, a.seg, a.k, kRows, kCols, a.x, nullptr, nullptr, 2000, a.i, a.j, a.out, a.count);
      }},
     {"gather_pairs", 0, 16.0 * 100,
      [](const Exec& ex, const Arrays& a) { gather_pairs(ex, kCols, a.k, 100, a.k, a.k, a.x, a.out); }},
@@ -167,10 +168,28 @@ const Case kCases[] = {
     {"sinkhorn", 33 * n, 4 * (2 * n + rows + kSegments * cols + kSegments + 1),
      [](const Exec& ex, const Arrays& a) { sinkhorn(ex, kSegments, a.seg, kRows, kCols, 3, a.x, a.out, a.r, a.s); }},
     {"assign_rows", 0, 20 * rows + 4 * rows,
+     [](const Exec& ex, const Arrays& a) {
+       assign_rows(ex, kRows, 1, a.k, a.x, a.id, nullptr, a.i, a.j, a.out, a.count);
+     }},
+    {"assign_rows_backward", rows, 16 * rows,
+     [](const Exec& ex, const Arrays& a) { assign_rows_backward(ex, kRows, 1, a.k, nullptr, nullptr, a.x, a.add); }},
+    {"kth_largest", n, 4 * (n + kSegments * cols),
+     [](const Exec& ex, const Arrays& a) {
+       kth_largest(ex, kSegments, a.seg, kRows, kCols, 0.25f, 0, nullptr, a.x, a.out);
+     }},
+    {"bucket", 0, 8 * rows + 4 * 6,
+     [](const Exec& ex, const Arrays& a) { bucket(ex, kRows, 5, a.id, nullptr, a.i, a.j); }},
+    {"segment_share", 0, 8 * kSegments,
+     [](const Exec& ex, const Arrays& a) { segment_share(ex, kSegments, a.seg, 0.5f, a.i); }},
+    {"balanced_assignment", 10 * n, 4 * (10 * n + 4 * rows),
      [](const Exec& ex,
-        const Arrays& a) { assign_rows(ex, kRows, 1, a.k, a.x, a.id, nullptr, a.i, a.j, a.out, a.count); }},
-    {"assign_rows_backward", rows, 12 * rows,
-     [](const Exec& ex, const Arrays& a) { assign_rows_backward(ex, kRows, 1, nullptr, nullptr, a.x, a.add); }},
+        const Arrays& a) { balanced_assignment(ex, kSegments, a.seg, kRows, kCols, 0.02f, nullptr, a.x, a.i, a.out); }},
+    {"keep_index", 0, 12 * rows, [](const Exec& ex, const Arrays& a) { keep_index(ex, kRows, a.x, a.id, a.i); }},
+    {"to_float", 0, 8 * rows, [](const Exec& ex, const Arrays& a) { to_float(ex, kRows, a.id, a.out); }},
+    {"to_integer", 0, 8 * rows, [](const Exec& ex, const Arrays& a) { to_integer(ex, kRows, a.x, a.i); }},
+    {"constant", 0, 8 * n, [](const Exec& ex, const Arrays& a) { constant(ex, kAll, a.x, a.out); }},
+    {"add_columns", rows * 3, 12 * rows * 3,
+     [](const Exec& ex, const Arrays& a) { add_columns(ex, kRows, 3, a.x, kCols, 1, a.add, kCols, 2); }},
 };
 
 struct Results {

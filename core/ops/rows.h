@@ -15,10 +15,15 @@ void scatter_pairs(const Exec&, int64_t cols, const int32_t* count, int64_t max_
 // y[r,:] = mask[r] ? x[r,:] : value; y may be x; mask null: a copy.
 void mask_rows(const Exec&, int64_t rows, int64_t cols, const uint8_t* mask, float value, const float* x, float* y);
 
-// y[i,:] = x[index[i],:] for i < n; scatter: dx[index[i],:] += dy[i,:]. x and dx have n_x rows.
+// y[i,:] = x[index[i],:] for i < n, zeros where the index is -1; scatter: dx[index[i],:] += dy[i,:], nothing at -1. x
+// and dx have n_x rows.
 void gather_rows(const Exec&, int64_t n, int64_t n_x, int64_t cols, const int32_t* index, const float* x, float* y);
 void scatter_add_rows(const Exec&, int64_t n, int64_t n_x, int64_t cols, const int32_t* index, const float* dy,
                       float* dx_add);
+
+// y[r, to + j] += x[r, from + j] for j < n; x has x_cols columns, y y_cols.
+void add_columns(const Exec&, int64_t rows, int64_t n, const float* x, int64_t x_cols, int64_t from, float* y_add,
+                 int64_t y_cols, int64_t to);
 
 // y = x * r with r[row] = 1 / sqrt(sum x^2 + eps). Counted: forward 3 per element, backward 6.
 void normalise_rows(const Exec&, int64_t rows, int64_t cols, float eps, const float* x, float* y, float* r);

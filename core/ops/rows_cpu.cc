@@ -37,7 +37,13 @@ void mask_rows(const Exec& ex, int64_t rows, int64_t cols, const uint8_t* mask, 
 void gather_rows(const Exec& ex, int64_t n, int64_t, int64_t cols, const int32_t* index, const float* x, float* y) {
   if (!count(ex, 0, 8 * extent(n, cols) + 4 * extent(n))) return;
   parallel_for(n, grain(cols), [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i) std::copy_n(x + index[i] * cols, cols, y + i * cols);
+    for (int64_t i = begin; i < end; ++i) {
+      if (index[i] < 0) {
+        std::fill_n(y + i * cols, cols, 0.f);
+      } else {
+        std::copy_n(x + index[i] * cols, cols, y + i * cols);
+      }
+    }
   });
 }
 
@@ -46,11 +52,21 @@ void scatter_add_rows(const Exec& ex, int64_t n, int64_t, int64_t cols, const in
   if (!count(ex, extent(n, cols), 12 * extent(n, cols) + 4 * extent(n))) return;
   parallel_for(cols, std::max(kColumnBlock, grain(n)), [&](int64_t begin, int64_t end) {
     for (int64_t i = 0; i < n; ++i) {
+      if (index[i] < 0) continue;
       const float* in = dy + i * cols;
       float* out = dx_add + index[i] * cols;
 #pragma omp simd
       for (int64_t c = begin; c < end; ++c) out[c] += in[c];
     }
+  });
+}
+
+void add_columns(const Exec& ex, int64_t rows, int64_t n, const float* x, int64_t x_cols, int64_t from, float* y_add,
+                 int64_t y_cols, int64_t to) {
+  if (!count(ex, extent(rows, n), 12 * extent(rows, n))) return;
+  parallel_for(rows, grain(n), [&](int64_t begin, int64_t end) {
+    for (int64_t r = begin; r < end; ++r)
+      for (int64_t j = 0; j < n; ++j) y_add[r * y_cols + to + j] += x[r * x_cols + from + j];
   });
 }
 

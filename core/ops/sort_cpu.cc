@@ -1,5 +1,6 @@
 // Stable sort and assignment lists on the CPU. The sort is a radix sort of 32-bit keys, a byte at a time, that moves
 // indices to and fro between `index` and `work`; four passes, so the result ends in `index`.
+#include <algorithm>
 #include <cmath>
 
 #include "core/ops/flops.h"
@@ -18,11 +19,11 @@ uint32_t radix_key(float x, bool descending) {
 
 // fn(choice, row) for every pair that is listed, in list order.
 template <class Fn>
-void for_listed(int64_t rows, int64_t k, const int32_t* order, const uint8_t* mask, Fn fn) {
+void for_listed(int64_t rows, int64_t k, const int32_t* index, const int32_t* order, const uint8_t* mask, Fn fn) {
   for (int64_t j = 0; j < k; ++j)
     for (int64_t i = 0; i < rows; ++i) {
       const int64_t r = order ? order[i] : i;
-      if (!mask || mask[r]) fn(j, r);
+      if ((!mask || mask[r]) && index[r * k + j] >= 0) fn(j, r);
     }
 }
 
@@ -71,7 +72,7 @@ void assign_rows(const Exec& ex, int64_t rows, int64_t k, const int32_t* index, 
                  int32_t* total) {
   if (!count(ex, 0, (weight ? 20 : 16) * extent(rows, k) + ((order ? 4 : 0) + (mask ? 1 : 0)) * extent(rows))) return;
   int64_t at = 0;
-  for_listed(rows, k, order, mask, [&](int64_t j, int64_t r) {
+  for_listed(rows, k, index, order, mask, [&](int64_t j, int64_t r) {
     row[at] = static_cast<int32_t>(r);
     expert[at] = index[r * k + j];
     out_weight[at] = weight ? weight[r * k + j] : 1.0f / static_cast<float>(k);
@@ -80,11 +81,36 @@ void assign_rows(const Exec& ex, int64_t rows, int64_t k, const int32_t* index, 
   *total = static_cast<int32_t>(at);
 }
 
-void assign_rows_backward(const Exec& ex, int64_t rows, int64_t k, const int32_t* order, const uint8_t* mask,
-                          const float* dlist, float* dweight_add) {
-  if (!count(ex, extent(rows, k), 12 * extent(rows, k) + ((order ? 4 : 0) + (mask ? 1 : 0)) * extent(rows))) return;
+void assign_rows_backward(const Exec& ex, int64_t rows, int64_t k, const int32_t* index, const int32_t* order,
+                          const uint8_t* mask, const float* dlist, float* dweight_add) {
+  if (!count(ex, extent(rows, k), 16 * extent(rows, k) + ((order ? 4 : 0) + (mask ? 1 : 0)) * extent(rows))) return;
   int64_t at = 0;
-  for_listed(rows, k, order, mask, [&](int64_t j, int64_t r) { dweight_add[r * k + j] += dlist[at++]; });
+  for_listed(rows, k, index, order, mask, [&](int64_t j, int64_t r) { dweight_add[r * k + j] += dlist[at++]; });
+}
+
+void bucket(const Exec& ex, int64_t rows, int32_t n_keys, const int32_t* key, const uint8_t* mask, int32_t* order,
+            int32_t* begin) {
+  if (!count(ex, 0, (8 + (mask ? 1 : 0)) * extent(rows) + 4 * extent(n_keys + 1))) return;
+  const auto place = [=](int64_t r) {
+    return mask && !mask[r] ? n_keys : key[r] >= 0 && key[r] < n_keys ? key[r] : n_keys;
+  };
+  std::fill(begin, begin + n_keys + 1, 0);
+  for (int64_t r = 0; r < rows; ++r)
+    if (const int32_t v = place(r); v < n_keys) ++begin[v + 1];
+  for (int32_t v = 0; v < n_keys; ++v) begin[v + 1] += begin[v];
+  int32_t behind = begin[n_keys];
+  for (int64_t r = 0; r < rows; ++r) {  // begin serves as cursors, each bucket's moving to where the next one starts
+    const int32_t v = place(r);
+    order[v < n_keys ? begin[v]++ : behind++] = static_cast<int32_t>(r);
+  }
+  for (int32_t v = n_keys; v > 0; --v) begin[v] = begin[v - 1];
+  begin[0] = 0;
+}
+
+void segment_share(const Exec& ex, int64_t n_seg, const int32_t* seg, float share, int32_t* out) {
+  if (!count(ex, 0, 8 * extent(n_seg))) return;
+  for (int64_t s = 0; s < n_seg; ++s)
+    out[s] = static_cast<int32_t>(std::ceil(share * static_cast<float>(seg[s + 1] - seg[s])));
 }
 
 }  // namespace swy::ops

@@ -96,12 +96,53 @@ TEST(AssignRows, Backward) {
   const uint8_t mask[] = {1, 0, 1};
   const Floats dlist = {1, 2, 3, 4};
   Floats dweight(6, 10);
-  assign_rows_backward(bench.ex, 3, 2, order, mask, dlist.data(), dweight.data());
+  const int32_t index[] = {0, 1, 0, 1, 0, 1};
+  assign_rows_backward(bench.ex, 3, 2, index, order, mask, dlist.data(), dweight.data());
   EXPECT_EQ(dweight, (Floats{12, 14, 10, 10, 11, 13}));
   const Floats identity = {1, 2, 3, 4, 5, 6};
   dweight.assign(6, 0);
-  assign_rows_backward(bench.ex, 3, 2, nullptr, nullptr, identity.data(), dweight.data());
+  assign_rows_backward(bench.ex, 3, 2, index, nullptr, nullptr, identity.data(), dweight.data());
   EXPECT_EQ(dweight, (Floats{1, 4, 2, 5, 3, 6}));
+}
+
+// A choice of index -1 is not listed and gets no gradient.
+TEST(AssignRows, LeavesOutDroppedChoices) {
+  Bench bench;
+  const int32_t index[] = {2, -1, -1, 0, 1, 2};
+  const Floats weight = {1, 2, 3, 4, 5, 6};
+  int32_t row[6], expert[6], count;
+  float out[6];
+  assign_rows(bench.ex, 3, 2, index, weight.data(), nullptr, nullptr, row, expert, out, &count);
+  ASSERT_EQ(count, 4);
+  EXPECT_EQ(std::vector<int32_t>(row, row + 4), (std::vector<int32_t>{0, 2, 1, 2}));
+  EXPECT_EQ(std::vector<int32_t>(expert, expert + 4), (std::vector<int32_t>{2, 1, 0, 2}));
+  EXPECT_EQ(Floats(out, out + 4), (Floats{1, 5, 4, 6}));
+  const Floats dlist = {10, 20, 30, 40};
+  Floats dweight(6);
+  assign_rows_backward(bench.ex, 3, 2, index, nullptr, nullptr, dlist.data(), dweight.data());
+  EXPECT_EQ(dweight, (Floats{10, 0, 0, 30, 20, 40}));
+}
+
+// Rows come out by key, each bucket ascending; masked rows and unknown keys stand behind the last bucket.
+TEST(Bucket, IsAStableCountingSort) {
+  Bench bench;
+  const std::vector<int32_t> key = {2, 0, 7, 2, -1, 0, 1, 2};
+  const std::vector<uint8_t> mask = {1, 1, 1, 0, 1, 1, 1, 1};
+  std::vector<int32_t> order(8), begin(4);
+  bucket(bench.ex, 8, 3, key.data(), mask.data(), order.data(), begin.data());
+  EXPECT_EQ(begin, (std::vector<int32_t>{0, 2, 3, 5}));
+  EXPECT_EQ(order, (std::vector<int32_t>{1, 5, 6, 0, 7, 2, 3, 4}));
+  bucket(bench.ex, 0, 3, nullptr, nullptr, nullptr, begin.data());
+  EXPECT_EQ(begin, (std::vector<int32_t>{0, 0, 0, 0}));
+}
+
+// Shares of segments are rounded up, so that no segment with rows gets nothing.
+TEST(SegmentShare, RoundsUp) {
+  Bench bench;
+  const int32_t seg[] = {0, 4, 4, 5, 12};
+  int32_t out[4];
+  segment_share(bench.ex, 4, seg, 0.25f, out);
+  EXPECT_EQ(std::vector<int32_t>(out, out + 4), (std::vector<int32_t>{1, 0, 1, 2}));
 }
 
 }  // namespace

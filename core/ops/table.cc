@@ -7,6 +7,7 @@
 #include <exception>
 #include <initializer_list>
 
+#include "core/ops/balance.h"
 #include "core/ops/gemm.h"
 #include "core/ops/maps.h"
 #include "core/ops/random.h"
@@ -62,7 +63,7 @@ Requirement given(Call e, int64_t elements, Pointers... p) {
 Requirement within(int32_t value, int32_t last, const char* otherwise) {
   return {value >= 0 && value <= last, otherwise};
 }
-Requirement known_unary(int32_t kind) { return within(kind, SWY_STEP, "unknown kind of unary map"); }
+Requirement known_unary(int32_t kind) { return within(kind, SWY_FLOOR, "unknown kind of unary map"); }
 Requirement known_binary(int32_t kind) { return within(kind, SWY_MAX, "unknown kind of binary map"); }
 Requirement known_shape(int32_t shape) { return within(shape, SWY_SCALAR, "unknown operand shape"); }
 Requirement known_sum(int32_t kind) { return within(kind, SWY_MEAN, "kind is neither SWY_SUM nor SWY_MEAN"); }
@@ -111,13 +112,13 @@ swy_ops make() {
                [&](const Exec& ex) { top_k_rows_backward(ex, rows, cols, k, index, dvalue, dx); });
   };
   t.top_k_segments = [](Call e, int64_t n_seg, const int32_t* seg, const int32_t* k, int64_t rows, int64_t cols,
-                        const float* x, const uint8_t* mask, int64_t max_count, int32_t* row, int32_t* col,
-                        float* value, int32_t* total) {
+                        const float* x, const int32_t* order, const uint8_t* mask, int64_t max_count, int32_t* row,
+                        int32_t* col, float* value, int32_t* total) {
     return run("top_k_segments", e,
                {sizes(n_seg, rows, cols, max_count), given(e, 1, total), given(e, n_seg, seg, k),
                 given(e, rows * cols * max_count, x, row, col, value)},
                [&](const Exec& ex) {
-                 top_k_segments(ex, n_seg, seg, k, rows, cols, x, mask, max_count, row, col, value, total);
+                 top_k_segments(ex, n_seg, seg, k, rows, cols, x, order, mask, max_count, row, col, value, total);
                });
   };
 
@@ -278,10 +279,57 @@ swy_ops make() {
         "assign_rows", e, {sizes(rows, k), given(e, 1, total), given(e, rows * k, index, row, expert, out_weight)},
         [&](const Exec& ex) { assign_rows(ex, rows, k, index, weight, order, mask, row, expert, out_weight, total); });
   };
-  t.assign_rows_backward = [](Call e, int64_t rows, int64_t k, const int32_t* order, const uint8_t* mask,
-                              const float* dlist, float* dweight) {
-    return run("assign_rows_backward", e, {sizes(rows, k), given(e, rows * k, dlist, dweight)},
-               [&](const Exec& ex) { assign_rows_backward(ex, rows, k, order, mask, dlist, dweight); });
+  t.assign_rows_backward = [](Call e, int64_t rows, int64_t k, const int32_t* index, const int32_t* order,
+                              const uint8_t* mask, const float* dlist, float* dweight) {
+    return run("assign_rows_backward", e, {sizes(rows, k), given(e, rows * k, index, dlist, dweight)},
+               [&](const Exec& ex) { assign_rows_backward(ex, rows, k, index, order, mask, dlist, dweight); });
+  };
+
+  t.kth_largest = [](Call e, int64_t n_seg, const int32_t* seg, int64_t rows, int64_t cols, float share, int32_t extra,
+                     const uint8_t* mask, const float* x, float* value) {
+    return run(
+        "kth_largest", e,
+        {sizes(n_seg, rows, cols), given(e, n_seg, seg), given(e, n_seg * cols, value), given(e, rows * cols, x)},
+        [&](const Exec& ex) { kth_largest(ex, n_seg, seg, rows, cols, share, extra, mask, x, value); });
+  };
+  t.bucket = [](Call e, int64_t rows, int32_t n_keys, const int32_t* key, const uint8_t* mask, int32_t* order,
+                int32_t* begin) {
+    return run("bucket", e, {sizes(rows, int64_t{n_keys}), given(e, 1, begin), given(e, rows, key, order)},
+               [&](const Exec& ex) { bucket(ex, rows, n_keys, key, mask, order, begin); });
+  };
+  t.segment_share = [](Call e, int64_t n_seg, const int32_t* seg, float share, int32_t* out) {
+    return run("segment_share", e, {sizes(n_seg), {share >= 0, "share is negative"}, given(e, n_seg, seg, out)},
+               [&](const Exec& ex) { segment_share(ex, n_seg, seg, share, out); });
+  };
+  t.balanced_assignment = [](Call e, int64_t n_seg, const int32_t* seg, int64_t rows, int64_t cols, float eps,
+                             const uint8_t* mask, const float* x, int32_t* index, float* work) {
+    return run("balanced_assignment", e,
+               {sizes(n_seg, rows, cols),
+                {cols > 0 && eps > 0, "cols and eps must be positive"},
+                given(e, n_seg, seg),
+                given(e, rows, x, index, work)},
+               [&](const Exec& ex) { balanced_assignment(ex, n_seg, seg, rows, cols, eps, mask, x, index, work); });
+  };
+  t.keep_index = [](Call e, int64_t n, const float* keep, const int32_t* index, int32_t* out) {
+    return run("keep_index", e, {sizes(n), given(e, n, keep, index, out)},
+               [&](const Exec& ex) { keep_index(ex, n, keep, index, out); });
+  };
+  t.to_float = [](Call e, int64_t n, const int32_t* x, float* y) {
+    return run("to_float", e, {sizes(n), given(e, n, x, y)}, [&](const Exec& ex) { to_float(ex, n, x, y); });
+  };
+  t.to_integer = [](Call e, int64_t n, const float* x, int32_t* y) {
+    return run("to_integer", e, {sizes(n), given(e, n, x, y)}, [&](const Exec& ex) { to_integer(ex, n, x, y); });
+  };
+  t.constant = [](Call e, int64_t n, const float* values, float* y) {
+    return run("constant", e, {sizes(n), given(e, n, values, y)}, [&](const Exec& ex) { constant(ex, n, values, y); });
+  };
+  t.add_columns = [](Call e, int64_t rows, int64_t n, const float* x, int64_t x_cols, int64_t from, float* y,
+                     int64_t y_cols, int64_t to) {
+    return run("add_columns", e,
+               {sizes(rows, n, from, to),
+                {from + n <= x_cols && to + n <= y_cols, "there are not that many columns"},
+                given(e, rows * n, x, y)},
+               [&](const Exec& ex) { add_columns(ex, rows, n, x, x_cols, from, y, y_cols, to); });
   };
 
   t.tally = [](Call e, double* flops, double* bytes) {

@@ -53,7 +53,7 @@ TEST(Table, RefusesWrongArguments) {
   expect_refused(c, t.gemm(e, 0, 0, -1, 2, 2, 1, x, x, 0, y), "gemm", "negative");
   expect_refused(c, t.gemm(e, 0, 0, 2, 2, 2, 1, nullptr, x, 0, y), "gemm", "null");
   expect_refused(c, t.top_k_rows(e, 2, 3, 4, x, i, y), "top_k_rows", "k is larger");
-  expect_refused(c, t.unary(e, SWY_STEP + 1, 4, 0, 0, x, y), "unary", "unknown kind");
+  expect_refused(c, t.unary(e, SWY_FLOOR + 1, 4, 0, 0, x, y), "unary", "unknown kind");
   expect_refused(c, t.binary(e, -1, 1, 1, x, SWY_FULL, x, SWY_FULL, y), "binary", "unknown kind");
   expect_refused(c, t.binary(e, SWY_ADD, 1, 1, x, SWY_FULL, x, 9, y), "binary", "shape");
   expect_refused(c, t.reduce(e, 5, SWY_OVER_ROWS, 1, 1, nullptr, x, y), "reduce", "SWY_SUM");
@@ -101,9 +101,9 @@ TEST(Table, DryRunNeedsNoMemory) {
   c.exec.flags = SWY_EXEC_DRY;
   const swy_ops& t = table();
   EXPECT_EQ(t.gemm(&c.exec, 0, 0, 8, 8, 8, 1, nullptr, nullptr, 0, nullptr), SWY_OK);
-  EXPECT_EQ(
-      t.top_k_segments(&c.exec, 1, nullptr, nullptr, 8, 8, nullptr, nullptr, 8, nullptr, nullptr, nullptr, nullptr),
-      SWY_OK);
+  EXPECT_EQ(t.top_k_segments(&c.exec, 1, nullptr, nullptr, 8, 8, nullptr, nullptr, nullptr, 8, nullptr, nullptr,
+                             nullptr, nullptr),
+            SWY_OK);
   EXPECT_EQ(c.tally.total().flops, 2 * 512 + 64);
   EXPECT_FALSE(c.host.dry) << "the host's own Exec is not changed";
 }

@@ -15,21 +15,25 @@ int64_t rank_key(float x, int64_t index) {
   return static_cast<int64_t>(order_key(x)) * (int64_t{1} << 32) + (0xffffffff - index);
 }
 
-// The candidates x[i * stride], i in [begin, end) with mask[i] != 0; best k into index[] (and value[], may be null).
+// The candidates x[r * stride] of the rows r = order[i] (i itself without order), i in [begin, end), with mask[r] != 0;
+// best k into index[] (and value[], may be null). While they are chosen, index[] holds places i.
 struct Selection {
   const float* x;
   int64_t stride, begin, end;
+  const int32_t* order;
   const uint8_t* mask;
   int64_t k;  // at most the number of candidates
   int32_t* index;
   float* value;
 
-  float at(int64_t i) const { return x[i * stride]; }
+  int64_t row(int64_t i) const { return order ? order[i] : i; }
+  float at(int64_t i) const { return x[row(i) * stride]; }
+  bool hidden(int64_t i) const { return mask && !mask[row(i)]; }
 
   void select_few() {
     int64_t best[kFew], filled = 0;
     for (int64_t i = begin; i < end; ++i) {
-      if (mask && !mask[i]) continue;
+      if (hidden(i)) continue;
       const int64_t key = rank_key(at(i), i);
       if (filled == k && key < best[k - 1]) continue;
       int64_t j = filled < k ? filled++ : k - 1;
@@ -42,7 +46,7 @@ struct Selection {
   void select_many() {
     int64_t filled = 0;
     for (int64_t i = begin; i < end; ++i) {
-      if (mask && !mask[i]) continue;
+      if (hidden(i)) continue;
       if (filled < k) {
         put(filled++, i);
         if (filled == k)
@@ -64,6 +68,8 @@ struct Selection {
       select_few();
     else
       select_many();
+    if (order)
+      for (int64_t j = 0; j < k; ++j) index[j] = order[index[j]];
   }
 
  private:
@@ -87,8 +93,10 @@ struct Selection {
   }
 };
 
-int64_t unmasked(const uint8_t* mask, int64_t begin, int64_t end) {
-  return mask ? std::count_if(mask + begin, mask + end, [](uint8_t m) { return m != 0; }) : end - begin;
+int64_t unmasked(const int32_t* order, const uint8_t* mask, int64_t begin, int64_t end) {
+  int64_t n = end - begin;
+  for (int64_t i = begin; mask && i < end; ++i) n -= mask[order ? order[i] : i] == 0;
+  return n;
 }
 
 }  // namespace
@@ -97,7 +105,7 @@ void top_k_rows(const Exec& ex, int64_t rows, int64_t cols, int64_t k, const flo
   if (!count(ex, extent(rows, cols), 4 * (extent(rows, cols) + extent(rows, k) * (value ? 2 : 1)))) return;
   parallel_for(rows, grain(4 * cols), [&](int64_t begin, int64_t end) {
     for (int64_t r = begin; r < end; ++r)
-      Selection{x + r * cols, 1, 0, cols, nullptr, k, index + r * k, value ? value + r * k : nullptr}.run();
+      Selection{x + r * cols, 1, 0, cols, nullptr, nullptr, k, index + r * k, value ? value + r * k : nullptr}.run();
   });
 }
 
@@ -106,17 +114,18 @@ void top_k_rows_backward(const Exec& ex, int64_t rows, int64_t cols, int64_t k, 
   if (!count(ex, extent(rows, k), 16 * extent(rows, k))) return;
   parallel_for(rows, grain(4 * k), [&](int64_t begin, int64_t end) {
     for (int64_t r = begin; r < end; ++r)
-      for (int64_t j = 0; j < k; ++j) dx_add[r * cols + index[r * k + j]] += dvalue[r * k + j];
+      for (int64_t j = 0; j < k; ++j)
+        if (index[r * k + j] >= 0) dx_add[r * cols + index[r * k + j]] += dvalue[r * k + j];
   });
 }
 
 void top_k_segments(const Exec& ex, int64_t n_seg, const int32_t* seg, const int32_t* k, int64_t rows, int64_t cols,
-                    const float* x, const uint8_t* mask, int64_t max_count, int32_t* row, int32_t* col, float* value,
-                    int32_t* total) {
-  if (!count(ex, extent(rows, cols), 4 * extent(rows, cols) + 12 * extent(max_count) + (mask ? extent(rows) : 0)))
-    return;
+                    const float* x, const int32_t* order, const uint8_t* mask, int64_t max_count, int32_t* row,
+                    int32_t* col, float* value, int32_t* total) {
+  const double tables = (order ? 4 : 0) + (mask ? 1 : 0);
+  if (!count(ex, extent(rows, cols), 4 * extent(rows, cols) + 12 * extent(max_count) + tables * extent(rows))) return;
   const auto taken = [&](int64_t s) {  // entries of one column of segment s
-    return std::min<int64_t>(std::max(k[s], 0), unmasked(mask, seg[s], seg[s + 1]));
+    return std::min<int64_t>(std::max(k[s], 0), unmasked(order, mask, seg[s], seg[s + 1]));
   };
   int64_t listed = 0;
   for (int64_t s = 0; s < n_seg; ++s) listed += taken(s) * cols;
@@ -129,13 +138,38 @@ void top_k_segments(const Exec& ex, int64_t n_seg, const int32_t* seg, const int
     at += here * c;
     for (int64_t i = begin; i < end && at < max_count; ++i) {
       const int64_t fits = std::min(here, max_count - at);
-      Selection{x + c, cols, seg[s], seg[s + 1], mask, fits, row + at, value + at}.run();
+      Selection{x + c, cols, seg[s], seg[s + 1], order, mask, fits, row + at, value + at}.run();
       std::fill(col + at, col + at + fits, static_cast<int32_t>(c));
       at += here;
       if (++c == cols && i + 1 < end) {
         c = 0;
         here = taken(++s);
       }
+    }
+  });
+}
+
+void kth_largest(const Exec& ex, int64_t n_seg, const int32_t* seg, int64_t rows, int64_t cols, float share,
+                 int32_t extra, const uint8_t* mask, const float* x, float* value) {
+  if (!count(ex, extent(rows, cols), 4 * (extent(rows, cols) + extent(n_seg, cols)) + (mask ? extent(rows) : 0)))
+    return;
+  const auto bits = [](float v) { return static_cast<uint32_t>(order_key(v)) ^ 0x80000000u; };
+  parallel_for(n_seg * cols, 1, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) {
+      const int64_t s = i / cols, c = i % cols, n = unmasked(nullptr, mask, seg[s], seg[s + 1]);
+      value[i] = 0;
+      if (n == 0) continue;
+      const auto wanted = static_cast<int64_t>(share * static_cast<float>(n)) + extra;
+      const int64_t k = std::clamp<int64_t>(wanted, 1, n);
+      uint32_t found = 0;  // the largest key that at least k rows reach, from its highest bit down
+      for (uint32_t bit = 0x80000000u; bit; bit >>= 1) {
+        int64_t reach = 0;
+        for (int64_t r = seg[s]; r < seg[s + 1]; ++r)
+          reach += (!mask || mask[r]) && bits(x[r * cols + c]) >= (found | bit);
+        if (reach >= k) found |= bit;
+      }
+      for (int64_t r = seg[s]; r < seg[s + 1]; ++r)
+        if ((!mask || mask[r]) && bits(x[r * cols + c]) == found) value[i] = x[r * cols + c];
     }
   });
 }

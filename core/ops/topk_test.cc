@@ -90,7 +90,8 @@ List run(const Ints& seg, const Ints& k, int64_t cols, const Floats& x, const ui
   list.col.assign(max_count, -1);
   list.value.assign(max_count, -1);
   top_k_segments(bench.ex, static_cast<int64_t>(k.size()), seg.data(), k.data(), static_cast<int64_t>(x.size()) / cols,
-                 cols, x.data(), mask, max_count, list.row.data(), list.col.data(), list.value.data(), &list.count);
+                 cols, x.data(), nullptr, mask, max_count, list.row.data(), list.col.data(), list.value.data(),
+                 &list.count);
   return list;
 }
 void expect_list(const List& list, const Ints& seg, const Ints& k, int64_t cols, const Floats& x,
@@ -139,6 +140,48 @@ TEST(TopK, SegmentsCutOff) {
   List list = run({0, 3}, {2}, 3, gate, nullptr, 3);
   EXPECT_EQ(list.row, (Ints{1, 0, 2}));
   EXPECT_EQ(list.count, 3);
+}
+
+// With an order, segments hold the rows it lists, and of equals the one listed first wins.
+TEST(TopKSegments, FollowsAnOrder) {
+  Bench bench;
+  const Ints seg = {0, 3, 5}, k = {2, 1}, order = {4, 0, 2, 3, 1};
+  const Floats x = {1, 5, 1, 5, 0};  // one column: rows 4, 0, 2 hold 0, 1, 1; rows 3, 1 hold 5, 5
+  List list;
+  list.row.assign(3, -1), list.col.assign(3, -1), list.value.assign(3, -1);
+  top_k_segments(bench.ex, 2, seg.data(), k.data(), 5, 1, x.data(), order.data(), nullptr, 3, list.row.data(),
+                 list.col.data(), list.value.data(), &list.count);
+  ASSERT_EQ(list.count, 3);
+  EXPECT_EQ(list.row, (Ints{0, 2, 3}));
+  EXPECT_EQ(list.value, (Floats{1, 1, 5}));
+}
+
+// The k-th largest is what a sorted column has at that place, over ragged segments, masks, ties and k out of range.
+TEST(KthLargest, EqualsSorting) {
+  Bench bench;
+  const Ints seg = {0, 0, 1, 8, 30};
+  constexpr int64_t kCols = 3, kRows = 30;
+  Floats x = draw(kRows * kCols, 4);
+  for (size_t i = 0; i < x.size(); i += 5) x[i] = 0.5f;
+  std::vector<uint8_t> mask(kRows, 1);
+  for (size_t r = 0; r < mask.size(); r += 4) mask[r] = 0;
+  for (const uint8_t* m : {static_cast<const uint8_t*>(nullptr), static_cast<const uint8_t*>(mask.data())})
+    for (const float share : {0.f, 0.3f, 1.f})
+      for (const int32_t extra : {0, 1, 50}) {
+        Floats value(4 * kCols, -1);
+        kth_largest(bench.ex, 4, seg.data(), kRows, kCols, share, extra, m, x.data(), value.data());
+        for (size_t s = 0; s < 4; ++s)
+          for (int64_t c = 0; c < kCols; ++c) {
+            Floats column;
+            for (int32_t r = seg[s]; r < seg[s + 1]; ++r)
+              if (!m || m[r]) column.push_back(x[static_cast<size_t>(r * kCols + c)]);
+            std::sort(column.begin(), column.end(), std::greater<>());
+            const auto n = static_cast<int64_t>(column.size());
+            const int64_t k = std::clamp<int64_t>(static_cast<int64_t>(share * static_cast<float>(n)) + extra, 1,
+                                                  std::max<int64_t>(n, 1));
+            EXPECT_EQ(value[s * kCols + static_cast<size_t>(c)], n ? column[static_cast<size_t>(k - 1)] : 0.f);
+          }
+      }
 }
 
 }  // namespace

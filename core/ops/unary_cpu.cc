@@ -31,7 +31,8 @@ Cost cost_of(int32_t kind) {
     case SWY_SOFTPLUS: return {3, 6};
     case SWY_NORMAL_CDF: return {1, 6};
     case SWY_CLAMP: return {2, 4};
-    case SWY_STEP: return {1, 0};
+    case SWY_STEP:
+    case SWY_FLOOR: return {1, 0};
     default: return {2, 2};  // SWY_AFFINE
   }
 }
@@ -62,6 +63,7 @@ void visit(int32_t kind, float p, float q, Loop loop) {
     case SWY_NORMAL_CDF: return loop([](float x) { return normal_cdf(x); });
     case SWY_CLAMP: return loop([=](float x) { return vec::clamp(x, p, q); });
     case SWY_STEP: return loop([=](float x) { return x > p ? 1.0f : 0.0f; });
+    case SWY_FLOOR: return loop([](float x) { return std::floor(x); });
     default: usage_error("unary: kind ", kind, " is not one of the SWY_ maps of core/abi/ops.h");
   }
 }
@@ -85,7 +87,8 @@ void visit_derivative(int32_t kind, float p, float q, Loop loop) {
     case SWY_SOFTPLUS: return loop([](float x, float) { return sigmoid(x); });
     case SWY_NORMAL_CDF: return loop([](float x, float) { return normal_pdf(x); });
     case SWY_CLAMP: return loop([=](float x, float) { return x >= p && x <= q ? 1.0f : 0.0f; });
-    case SWY_STEP: return;
+    case SWY_STEP:
+    case SWY_FLOOR: return;
     default: usage_error("unary_backward: kind ", kind, " is not one of the SWY_ maps of core/abi/ops.h");
   }
 }
@@ -129,6 +132,32 @@ void axpby(const Exec& ex, int64_t n, float alpha, const float* x, float beta, f
 void fill(const Exec& ex, int64_t n, float value, float* y) {
   if (!count(ex, 0, 4 * extent(n))) return;
   parallel_for(n, grain(1), [&](int64_t begin, int64_t end) { std::fill(y + begin, y + end, value); });
+}
+
+void constant(const Exec& ex, int64_t n, const float* values, float* y) {
+  if (!count(ex, 0, 8 * extent(n))) return;
+  std::copy_n(values, n, y);
+}
+
+void to_float(const Exec& ex, int64_t n, const int32_t* x, float* y) {
+  if (!count(ex, 0, 8 * extent(n))) return;
+  parallel_for(n, grain(1), [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) y[i] = static_cast<float>(x[i]);
+  });
+}
+
+void to_integer(const Exec& ex, int64_t n, const float* x, int32_t* y) {
+  if (!count(ex, 0, 8 * extent(n))) return;
+  parallel_for(n, grain(1), [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) y[i] = static_cast<int32_t>(std::nearbyint(x[i]));
+  });
+}
+
+void keep_index(const Exec& ex, int64_t n, const float* keep, const int32_t* index, int32_t* out) {
+  if (!count(ex, 0, 12 * extent(n))) return;
+  parallel_for(n, grain(1), [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) out[i] = keep[i] > 0 ? index[i] : -1;
+  });
 }
 
 }  // namespace swy::ops

@@ -159,7 +159,7 @@ TEST(Check, LayoutMayBeLongerOrShorterAtTheEnd) {
             }),
             "accepted");
   EXPECT_EQ(layout_refusal([](Fields& f) {
-              f.erase(at(f, "swy_exec.ctx"));
+              f.erase(at(f, "swy_exec.progress"));
               at(f, "swy_exec")->size -= 8;
             }),
             "accepted");
@@ -250,8 +250,8 @@ TEST(CheckNeeds, NamesTheFieldOutOfRange) {
   EXPECT_EQ(needs_refusal([](N& n, S&, Q&) { n.max_assign = 0; }), start + "max_assign is 0, outside [1, 2147483647]");
   EXPECT_EQ(needs_refusal([](N& n, S&, Q&) { n.plan_kind = SWY_DENSE; }),
             start + "slots is 0, outside [1, 2147483647]");
-  EXPECT_EQ(needs_refusal([](N& n, S&, Q&) { n.inputs = 64; }),
-            start + "inputs has the bits 64, which this host does not know");
+  EXPECT_EQ(needs_refusal([](N& n, S&, Q&) { n.inputs = 128; }),
+            start + "inputs has the bits 128, which this host does not know");
   EXPECT_EQ(needs_refusal([](N& n, S&, Q&) { n.tensors = nullptr; }), start + "tensors is NULL but n_tensors is 1");
   EXPECT_EQ(needs_refusal([](N&, S& s, Q&) { s.rank = 5; }), gate + "rank is 5, outside [1, 4]");
   EXPECT_EQ(needs_refusal([](N&, S& s, Q&) { s.shape[2] = 0; }), gate + "shape[2] is 0, outside [1, 1]");

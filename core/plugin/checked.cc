@@ -103,6 +103,7 @@ struct StepCall {
     table("sequence_id", batch.sequence_id, sequences), table("sequence_task", batch.sequence_task, sequences);
     table("prompt_tokens", batch.prompt_tokens, sequences), table("group_begin", batch.group_begin, groups + 1);
     table("group_capacity", batch.group_capacity, groups), table("row_begin", batch.row_begin, b.n_rows + 1);
+    table("cluster", batch.cluster, tokens), table("row_previous", batch.row_previous, b.n_rows);
   }
   void state_of(const swy_needs& needs, const swy_state& s, Use param_use, Use grad_use) {
     state = s;
@@ -133,6 +134,7 @@ struct StepCall {
     plan.mix = memory.of("plan.mix", p.mix, mix_bytes(needs), use);
     plan.expert_x = memory.of("plan.expert_x", p.expert_x, tokens * batch.x.shape[1] * 4, use);
     plan.skip_scale = memory.of("plan.skip_scale", p.skip_scale, tokens * 4, use);
+    plan.output = memory.of("plan.output", p.output, tokens * batch.x.shape[1] * 4, use);
     plan.aux = memory.of("plan.aux", p.aux, int64_t{needs.n_aux} * 4, aux);
     plan.metric = memory.of("plan.metric", p.metric, int64_t{needs.n_metrics} * 4, aux);
   }
@@ -146,6 +148,7 @@ struct StepCall {
     table("gradient of plan.mix", dplan.mix, mix_bytes(needs));
     table("gradient of plan.expert_x", dplan.expert_x, tokens * batch.x.shape[1] * 4);
     table("gradient of plan.skip_scale", dplan.skip_scale, tokens * 4);
+    table("gradient of plan.output", dplan.output, tokens * batch.x.shape[1] * 4);
     table("gradient of plan.aux", dplan.aux, int64_t{needs.n_aux} * 4);
   }
   int64_t mix_bytes(const swy_needs& needs) const {

@@ -81,7 +81,7 @@ struct Site {
   void forward() { instance.forward(exec, batch, state, plan); }
   void backward() {
     const swy_tensor to = {dx, {3, 2, 1, 1}, 2, SWY_F32};
-    const swy_plan_grad d{sizeof d, 0, dweight, nullptr, nullptr, nullptr, nullptr, nullptr, nullptr};
+    const swy_plan_grad d{sizeof d, 0, dweight, nullptr, nullptr, nullptr, nullptr, nullptr, nullptr, nullptr};
     instance.backward(exec, batch, state, plan, d, &to);
   }
   Instance instance;

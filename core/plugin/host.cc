@@ -5,6 +5,7 @@
 #include "core/abi/ops.h"
 #include "core/ops/table.h"
 #include "core/plugin/loader.h"
+#include "core/plugin/site_experts.h"
 
 namespace swy {
 namespace {
@@ -16,6 +17,7 @@ void log(const swy_host*, int32_t severity, const char* message) {
 
 const void* extension(const swy_host*, const char* id) {
   if (id && !std::strcmp(id, SWY_OPS_ID)) return &ops::table();
+  if (id && !std::strcmp(id, SWY_EXPERTS_ID)) return &experts_table();
   return nullptr;
 }
 

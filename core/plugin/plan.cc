@@ -27,6 +27,7 @@ class PlanCheck {
     }
     if (needs_.flags & SWY_REWRITES_INPUT) matrix("expert_x", plan_.expert_x, T, D);
     if (needs_.flags & SWY_SKIP_SCALE) matrix("skip_scale", plan_.skip_scale, T, 1);
+    if (needs_.flags & SWY_ADDS_OUTPUT) matrix("output", plan_.output, T, D);
     matrix("aux", plan_.aux, needs_.n_aux, 1);
     matrix("metric", plan_.metric, needs_.n_metrics, 1);
   }

@@ -5,6 +5,9 @@
 // pointers, through the host's ops. A step replays the list; the backward pass is the same list reversed,
 // cut down to the nodes that a gradient can reach. Nothing is allocated, sized or decided in a step.
 //
+// route() is traced for training and for evaluation, and once per stage where a router has stages (router.h). update()
+// is traced into a program of its own, which runs after the optimiser step and is the only one to write buffers.
+//
 // Shapes are [rows, cols]. Rows may depend on the batch (tokens, groups); memory is sized for the largest
 // batch, kernels see the real one. Values that some backward kernel reads live in `saved`, all others in
 // `scratch`. Gradients accumulate (add, never store) in scratch, in the host's dx and in the parameters' grads.
@@ -17,6 +20,7 @@
 #include <string>
 #include <vector>
 
+#include "core/abi/experts.h"
 #include "core/abi/ops.h"
 
 namespace swy {
@@ -49,9 +53,18 @@ struct Start {  // initial value of a parameter
 inline Start zeros_start() { return {SWY_INIT_ZERO, 0}; }
 inline Start constant(float value) { return {SWY_INIT_CONST, value}; }
 inline Start normal(float std) { return {SWY_INIT_NORMAL, std}; }
+inline Start uniform(float half_width) { return {SWY_INIT_UNIFORM, half_width}; }
+inline Start orthogonal(float gain) { return {SWY_INIT_ORTHOGONAL, gain}; }
 inline Start lecun_normal(int64_t fan_in) {  // truncated normal of std 1/sqrt(fan_in), Flax's default
   return {SWY_INIT_TRUNC_NORMAL, 1.f / std::sqrt(static_cast<float>(fan_in))};
 }
+
+// Where a step stands: what schedules depend on.
+struct Moment {
+  double progress;  // share of the training budget spent before this step, in [0, 1]
+  int64_t step;     // optimiser steps done
+  int32_t site, n_sites;
+};
 
 using Kernel = std::function<void(Call&)>;
 struct Cost {  // of one call
@@ -61,7 +74,9 @@ using CostOf = std::function<Cost(const Call&)>;
 
 class Graph {
  public:
-  Graph(const swy_site& site, bool training)
+  enum class Trace { kTraining, kEvaluation, kUpdate };
+  // `forward` is the training program that an update belongs to, and null for the others.
+  Graph(const swy_site& site, Trace trace, int stage, const Graph* forward = nullptr)
       : D(site.d_model),
         E(site.n_experts),
         C(site.capacity),
@@ -70,8 +85,10 @@ class Graph {
         B(Rows::kSequences, 1),
         R(Rows::kRows, 1),
         group_tokens(site.group_tokens),
-        training(training),
-        site(site) {
+        training(trace == Trace::kTraining),
+        stage(stage),
+        site(site),
+        forward_(forward) {
     x = value(T, D, Home::kInput);
     values_[x.id].wants_grad = true;
   }
@@ -83,6 +100,7 @@ class Graph {
   const Rows T, G, B, R;       // tokens, groups, sequences, routed rows of the batch
   const int32_t group_tokens;  // tokens of a full group
   const bool training;         // the program being traced is the training one: noise and losses belong here
+  const int stage;             // of the router's stages
   const swy_site& site;
   Tensor x;  // [T, D] normalised input of the site
 
@@ -103,12 +121,41 @@ class Graph {
     return value(R, site.d_task, Home::kTaskEmbedding);
   }
 
+  // [T, 1] integers: the id of each token, its place in its sequence, its planted cluster.
+  bool has_token_ids() const { return site.vocabulary > 0; }
+  Tensor token_id() {
+    if (!has_token_ids()) throw std::invalid_argument("the tokens of this model have no ids; it is no language model");
+    return table(SWY_IN_TOKEN_ID, T, Home::kTokenId);
+  }
+  Tensor position() { return table(0, T, Home::kPosition); }
+  Tensor cluster() {
+    if (site.n_clusters == 0)
+      throw std::invalid_argument("nobody knows the planted cluster of a token here; it needs a synthetic data set");
+    return table(SWY_IN_CLUSTER, T, Home::kCluster);
+  }
+  // Rows become pieces of sequences of that many tokens; row_previous() [R, 1] integers is the piece before, or -1.
+  void rows_of_tokens(int32_t tokens) { row_kind = SWY_ROW_PREFIX, row_tokens = tokens; }
+  Tensor row_previous() { return table(0, R, Home::kRowPrevious); }
+
   Tensor param(const std::string& name, int64_t rows, int64_t cols, Start start, uint32_t flags = 0) {
     return declare(name, rows, cols, start, flags, SWY_PARAM);
   }
   Tensor buffer(const std::string& name, int64_t rows, int64_t cols, Start start) {
     return declare(name, rows, cols, start, 0, SWY_BUFFER);
   }
+  // In training: a copy of this value is there for update() under that name; as many rows as columns are constants.
+  void remember(const std::string& name, Tensor value);
+
+  // ---- what update() sees ----
+  // A tensor that route() declared, a value that it remembered in the last training forward.
+  Tensor state(const std::string& name);
+  Tensor recall(const std::string& name);
+  // [1, E] tokens that each expert got, or was offered (got and refused), since the last update; [1, 1] tokens routed.
+  Tensor kept() { return load(0); }
+  Tensor offered() { return load(1); }
+  Tensor tokens_routed() { return load(2); }
+  void store(Tensor buffer, Tensor value);
+
   // loss += weight * value; value is [1, 1]
   void aux(const std::string& name, Tensor scalar, double weight, const std::string& doc) {
     output(aux_, name, "1", doc, scalar, weight);
@@ -119,6 +166,12 @@ class Graph {
   // C of this site instead of the harness's; the budget charges what then runs.
   void request_capacity(int32_t c) { capacity = c; }
 
+  // Later tokens can change what earlier ones get, in the program being traced: `why`, one line. Routers that claim
+  // SWY_CAP_CAUSAL owe it.
+  void acausal(const std::string& why) {
+    if (acausal_.empty()) acausal_ = why;
+  }
+
   // ---- the escape hatch: a custom op on raw pointers ----
   // `reads` are the values the backward kernel looks at; a null backward stops the gradient. The declared costs are
   // charged before each call; the kernels are not called when the host only counts.
@@ -126,9 +179,10 @@ class Graph {
               CostOf forward_cost, Kernel backward = nullptr, CostOf backward_cost = nullptr);
 
   // Records a node made of the host's ops, which count for themselves. What maths.h is written with.
+  // `always`: its backward kernel has more to do than to serve the inputs.
   void node(std::vector<Tensor> inputs, std::vector<Tensor> outputs, std::vector<Tensor> reads, Kernel forward,
-            Kernel backward = nullptr) {
-    bool wants = false;
+            Kernel backward = nullptr, bool always = false) {
+    bool wants = always;
     for (const Tensor& t : inputs) wants = wants || values_[t.id].wants_grad;
     wants = wants && backward;
     for (const Tensor& t : outputs) values_[t.id].wants_grad = wants && !values_[t.id].integer;
@@ -153,8 +207,30 @@ class Graph {
   void keep(const std::vector<Tensor>& list) {
     for (const Tensor& t : list) values_[t.id].read_backward = true;
   }
-  enum class Home { kTemporary, kInput, kResidual, kTaskEmbedding, kParam, kBuffer, kDispatch, kCombine, kMix };
+  enum class Home {
+    kTemporary,
+    kInput,
+    kResidual,
+    kTaskEmbedding,
+    kTokenId,
+    kPosition,
+    kCluster,
+    kRowPrevious,
+    kParam,
+    kBuffer,
+    kRecalled,
+    kDispatch,
+    kCombine,
+    kMix,
+    kExpertInput,
+    kOutput
+  };
   void settle(Tensor t, Home home) { values_[t.id].home = home; }  // lives in the plan itself
+  bool temporary(Tensor t) const { return values_[t.id].home == Home::kTemporary; }
+  int32_t next_expert_call(Rows rows) {  // number of a call to the site's experts
+    expert_rows += most(rows);
+    return expert_calls++;
+  }
 
   // ---- the finished program (read by router.h) ----
   struct Value {
@@ -178,19 +254,34 @@ class Graph {
     std::vector<Tensor> inputs, outputs;
     Kernel forward, backward;
   };
-  int32_t plan_kind = -1, row_kind = SWY_ROW_TOKEN, slots = 0, capacity = 0;
-  int64_t max_assign = 0;
-  uint32_t needed_inputs = 0;
+  int32_t plan_kind = -1, row_kind = SWY_ROW_TOKEN, row_tokens = 0, slots = 0, capacity = 0, expert_calls = 0;
+  int64_t max_assign = 0, expert_rows = 0;
+  uint32_t needed_inputs = 0, plan_flags = 0;
+
+  // What the programs of one site declare together: all scalars that some stage of training has.
+  struct Tables {
+    std::vector<Output> aux, metrics;
+    uint32_t plan_flags = 0;
+  };
+  void add_to(Tables& t) const {
+    auto merge = [](std::vector<Output>& to, const std::vector<Output>& from) {
+      for (const Output& o : from) {
+        bool known = false;
+        for (const Output& k : to) known = known || k.name == o.name;
+        if (!known) to.push_back(o);
+      }
+    };
+    merge(t.aux, aux_), merge(t.metrics, metrics_);
+    t.plan_flags |= plan_flags;
+  }
 
   // Decides who is reached by a gradient, and lays out scratch, saved and gradients. Call once, after route().
-  // `tables` is the graph whose tensors, aux losses and metrics were declared to the host: the training one.
-  void finish(const Graph& tables) {
-    if (plan_kind < 0)
+  void finish(const Tables& tables) {
+    if (plan_kind < 0 && !forward_)
       throw std::logic_error("route() ended without a plan; call assign, assign_top_tokens, dense or merge");
-    if (declared_.size() != tables.declared_.size())
-      throw std::logic_error("training and evaluation declare different tensors");
-    for (const Output& o : aux_) emit_scalar(o, place(tables.aux_, o.name), true);
-    for (const Output& o : metrics_) emit_scalar(o, place(tables.metrics_, o.name), false);
+    fill_plan(tables.plan_flags);
+    for (const Output& o : aux_) emit_scalar(o, place(tables.aux, o.name), true);
+    for (const Output& o : metrics_) emit_scalar(o, place(tables.metrics, o.name), false);
     for (auto n = nodes_.rbegin(); n != nodes_.rend(); ++n) {
       bool reached = n->outputs.empty();
       for (const Tensor& t : n->outputs) reached = reached || values_[t.id].reached;
@@ -216,13 +307,14 @@ class Graph {
   const std::vector<Value>& values() const { return values_; }
   const std::vector<Node>& nodes() const { return nodes_; }
   const std::vector<Declared>& declared() const { return declared_; }
-  const std::vector<Output>& aux_outputs() const { return aux_; }
-  const std::vector<Output>& metric_outputs() const { return metrics_; }
+  const std::string& acausal_reason() const { return acausal_; }
 
  private:
   static int64_t aligned(int64_t bytes) { return (bytes + 255) / 256 * 256; }
   int64_t most(const Rows& r) const {
-    const int64_t unit[] = {1, site.max_tokens, site.max_groups, site.max_sequences, site.max_rows};
+    const int64_t pieces = row_tokens ? (site.max_position + row_tokens - 1) / row_tokens : 0;
+    const int64_t unit[] = {1, site.max_tokens, site.max_groups, site.max_sequences,
+                            row_tokens ? site.max_sequences * pieces : site.max_rows};
     return r.scale * unit[r.unit];
   }
   Tensor value(Rows rows, int64_t cols, Home home) {
@@ -256,12 +348,23 @@ class Graph {
     throw std::logic_error("'" + name + "' exists in evaluation only; declare it in training too");
   }
   void emit_scalar(const Output& out, int index, bool is_aux);
+  void fill_plan(uint32_t flags);  // the parts of the plan that other stages write and this one does not
+  Tensor load(int what);
+  Tensor table(uint32_t input, Rows rows, Home home) {
+    needed_inputs |= input;
+    Tensor t = value(rows, 1, home);
+    values_[t.id].integer = true;
+    return t;
+  }
 
   std::vector<Value> values_;
   std::vector<Node> nodes_;
   std::vector<Declared> declared_;
   std::vector<Output> aux_, metrics_;
+  std::vector<std::pair<std::string, Tensor>> remembered_;
+  std::string acausal_;
   Tensor residual_;
+  const Graph* forward_;
 };
 
 inline Rows Tensor::rows() const { return graph->values()[id].rows; }
@@ -282,7 +385,10 @@ class Call {
   swy_plan* plan;              // in backward: the plan forward wrote, for reading
   const swy_plan_grad* dplan;  // backward only
   const swy_tensor* dx;        // backward only: of x, and of the residual stream where the router reads it
+  const swy_load* load;        // update only
+  const swy_experts* experts;  // null: the host lends none
   const Graph* graph;
+  Moment moment;
 
   int64_t tokens() const { return batch->x.shape[0]; }
   int64_t rows(const Rows& r) const {
@@ -317,11 +423,18 @@ class Call {
       case Graph::Home::kInput: return batch->x.data;
       case Graph::Home::kResidual: return batch->residual.data;
       case Graph::Home::kTaskEmbedding: return batch->task_embedding.data;
+      case Graph::Home::kTokenId: return const_cast<int32_t*>(batch->token_id);
+      case Graph::Home::kPosition: return const_cast<int32_t*>(batch->position);
+      case Graph::Home::kCluster: return const_cast<int32_t*>(batch->cluster);
+      case Graph::Home::kRowPrevious: return const_cast<int32_t*>(batch->row_previous);
       case Graph::Home::kParam: return state->param[v.offset].data;
       case Graph::Home::kBuffer: return state->buffer[v.offset].data;
       case Graph::Home::kDispatch: return plan->dispatch;
       case Graph::Home::kCombine: return plan->combine;
+      case Graph::Home::kRecalled: return static_cast<char*>(exec->saved) + v.offset;
       case Graph::Home::kMix: return plan->mix;
+      case Graph::Home::kExpertInput: return plan->expert_x;
+      case Graph::Home::kOutput: return plan->output;
       case Graph::Home::kTemporary: break;
     }
     return static_cast<char*>(v.read_backward ? exec->saved : exec->scratch) + v.offset;
@@ -341,6 +454,74 @@ inline void Graph::custom(std::vector<Tensor> inputs, std::vector<Tensor> output
   };
   node(std::move(inputs), std::move(outputs), std::move(reads), charged(std::move(forward), std::move(forward_cost)),
        charged(std::move(backward), std::move(backward_cost)));
+}
+
+inline void Graph::remember(const std::string& name, Tensor t) {
+  if (!training) return;
+  if (t.rows().unit != Rows::kOne) throw std::logic_error("remember('" + name + "'): its rows depend on the batch");
+  Tensor copy = tensor(t.rows(), t.cols());
+  node({t}, {copy}, {}, [=](Call& c) { c.ok(c.op->axpby(c.exec, c.size(t), 1, c.f(t), 0, c.f(copy))); });
+  keep({copy});
+  remembered_.emplace_back(name, copy);
+}
+inline Tensor Graph::recall(const std::string& name) {
+  if (!forward_) throw std::logic_error("recall('" + name + "') belongs into update()");
+  for (const auto& [known, t] : forward_->remembered_) {
+    if (known != name) continue;
+    Tensor here = value(t.rows(), t.cols(), Home::kRecalled);
+    values_[here.id].offset = forward_->values_[t.id].offset;
+    return here;
+  }
+  throw std::logic_error("recall('" + name + "'): route() remembers no such value in this stage of training");
+}
+inline Tensor Graph::state(const std::string& name) {
+  const Graph& owner = forward_ ? *forward_ : *this;
+  for (const Value& v : owner.values_) {
+    if (v.home != Home::kParam && v.home != Home::kBuffer) continue;
+    const int32_t role = v.home == Home::kParam ? SWY_PARAM : SWY_BUFFER;
+    int64_t at = 0;
+    for (const Declared& d : owner.declared_) {
+      if (d.spec.role != role) continue;
+      if (at++ != v.offset) continue;
+      if (d.name != name) break;
+      if (!forward_) return {this, static_cast<int>(&v - owner.values_.data())};
+      Tensor here = value(v.rows, v.cols, v.home);
+      values_[here.id].offset = v.offset;
+      return here;
+    }
+  }
+  throw std::logic_error("state('" + name + "'): route() declares no such tensor");
+}
+inline Tensor Graph::load(int what) {
+  if (!forward_) throw std::logic_error("the load is known in update() alone");
+  Tensor y = tensor(1, what == 2 ? 1 : E), refused = tensor(1, what == 1 ? E : 1);
+  const int32_t experts = E;
+  node({}, {y, refused}, {}, [=](Call& c) {
+    if (what == 2) return c.ok(c.op->fill(c.exec, 1, static_cast<float>(c.load->tokens), c.f(y)));
+    c.ok(c.op->to_float(c.exec, experts, c.load->kept, c.f(y)));
+    if (what == 0) return;
+    c.ok(c.op->to_float(c.exec, experts, c.load->dropped, c.f(refused)));
+    c.ok(c.op->axpby(c.exec, experts, 1, c.f(refused), 1, c.f(y)));
+  });
+  return y;
+}
+inline void Graph::store(Tensor buffer, Tensor v) {
+  if (!forward_) throw std::logic_error("buffers are written in update() alone");
+  if (values_[buffer.id].home != Home::kBuffer) throw std::logic_error("store: the target is no buffer");
+  if (!(buffer.rows() == v.rows()) || buffer.cols() != v.cols()) throw std::logic_error("store: shapes differ");
+  node({v}, {}, {}, [=](Call& c) { c.ok(c.op->axpby(c.exec, c.size(v), 1, c.f(v), 0, c.f(buffer))); });
+}
+inline void Graph::fill_plan(uint32_t flags) {
+  const uint32_t missing = flags & ~plan_flags;
+  if (forward_) return;
+  if (missing & SWY_ADDS_OUTPUT)
+    node({}, {}, {}, [](Call& c) { c.ok(c.op->fill(c.exec, c.tokens() * c.graph->D, 0, c.plan->output)); });
+  if (missing & SWY_REWRITES_INPUT) {
+    const Tensor from = x;
+    node({}, {}, {}, [=](Call& c) { c.ok(c.op->axpby(c.exec, c.size(from), 1, c.f(from), 0, c.plan->expert_x)); });
+    seed_gradient(from,
+                  [=](Call& c) { c.ok(c.op->axpby(c.exec, c.size(from), 1, c.dplan->expert_x, 1, c.grad(from))); });
+  }
 }
 
 inline void Graph::emit_scalar(const Output& out, int index, bool is_aux) {

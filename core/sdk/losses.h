@@ -36,6 +36,17 @@ inline Tensor first_choice_loss(Tensor prob) {
   return mean_rows(sum_columns(share * group_mean(prob))) * experts;
 }
 
+// E * scale * sum_e f_e P_e, a mean over the pools: f_e the share of the listed choices that fall on e, P_e its mean
+// gate. 1 at perfect balance with scale 1 (Fedus et al. 2022); the gradient reaches P alone. prob is [T, E].
+inline Tensor balance_loss(Tensor prob, TopK choices, Pool pool, float scale = 1) {
+  const auto experts = static_cast<float>(prob.cols()), k = static_cast<float>(choices.index.cols());
+  Tensor share = pool_mean(one_hot(choices, prob.cols()), pool);
+  return mean_rows(sum_columns(share * pool_mean(prob, pool))) * (experts * scale / k);
+}
+
+// The mean over tokens of logsumexp(logits)^2 (router z-loss, Zoph et al. 2022).
+inline Tensor z_loss(Tensor logits) { return mean_rows(square(logsumexp(logits))); }
+
 // Declares the two losses of V-MoE in training: "importance" of the clean gates, and "load", which exists only where
 // there is noise. `gate` is the softmax of the noisy logits; a weight of 0 leaves a loss out.
 inline void balance_losses(const Noised& logits, Tensor gate, int64_t k, float importance, float load) {

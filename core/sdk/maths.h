@@ -1,6 +1,7 @@
 // The functions a router is written with. Each records one node: its forward kernel and the kernel that
 // pushes the gradient back, both through the host's ops. [m, n] below are rows and columns of the result.
 #pragma once
+#include <bit>
 #include <limits>
 
 #include "core/sdk/graph.h"
@@ -200,14 +201,15 @@ inline Tensor abs(Tensor x) { return detail::unary(x, SWY_ABS); }
 inline Tensor rsqrt(Tensor x) { return detail::unary(x, SWY_RSQRT); }
 inline Tensor reciprocal(Tensor x) { return detail::unary(x, SWY_RECIPROCAL); }
 inline Tensor clamp(Tensor x, float low, float high) { return detail::unary(x, SWY_CLAMP, low, high); }
+inline Tensor floor(Tensor x) { return detail::unary(x, SWY_FLOOR); }
 inline Tensor step(Tensor x, float threshold) { return detail::unary(x, SWY_STEP, threshold); }  // x > threshold
 inline Tensor maximum(Tensor a, Tensor b) { return detail::binary(a, b, SWY_MAX); }
-// x times a factor that depends on the optimiser steps done so far: a schedule.
-inline Tensor scaled(Tensor x, std::function<float(int64_t step)> factor) {
+// x times a factor that depends on how far training is: a schedule.
+inline Tensor scaled(Tensor x, std::function<float(const Moment&)> factor) {
   Tensor y = x.graph->tensor(x.rows(), x.cols());
   x.graph->node(
-      {x}, {y}, {}, [=](Call& c) { c.ok(c.op->axpby(c.exec, c.size(x), factor(c.exec->step), c.f(x), 0, c.f(y))); },
-      [=](Call& c) { c.ok(c.op->axpby(c.exec, c.size(x), factor(c.exec->step), c.grad(y), 1, c.grad(x))); });
+      {x}, {y}, {}, [=](Call& c) { c.ok(c.op->axpby(c.exec, c.size(x), factor(c.moment), c.f(x), 0, c.f(y))); },
+      [=](Call& c) { c.ok(c.op->axpby(c.exec, c.size(x), factor(c.moment), c.grad(y), 1, c.grad(x))); });
   return y;
 }
 
@@ -218,10 +220,14 @@ inline Tensor mean_columns(Tensor x) { return detail::reduce(x, SWY_MEAN, SWY_OV
 inline Tensor group_sum(Tensor x) { return detail::group_reduce(x, SWY_SUM); }                  // [T, n] -> [G, n]
 inline Tensor group_mean(Tensor x) { return detail::group_reduce(x, SWY_MEAN); }                // [T, n] -> [G, n]
 
-// The same numbers without a gradient.
+// The same numbers without a gradient. Where a loss or a weight reads them, forward depends on x and backward does not:
+// claim SWY_CAP_STRAIGHT_THROUGH. When the host asks for the surrogate, the numbers are 1/2 whatever x is.
 inline Tensor detach(Tensor x) {
   Tensor y = x.graph->tensor(x.rows(), x.cols());
-  x.graph->node({x}, {y}, {}, [=](Call& c) { c.ok(c.op->axpby(c.exec, c.size(x), 1, c.f(x), 0, c.f(y))); });
+  x.graph->node({x}, {y}, {}, [=](Call& c) {
+    if (c.exec->flags & SWY_EXEC_SURROGATE) return c.ok(c.op->fill(c.exec, c.size(y), 0.5f, c.f(y)));
+    c.ok(c.op->axpby(c.exec, c.size(x), 1, c.f(x), 0, c.f(y)));
+  });
   return y;
 }
 // The value of `hard`, the gradient of `soft` (straight-through estimator). Claim SWY_CAP_STRAIGHT_THROUGH. When the
@@ -257,6 +263,152 @@ inline Tensor random(Graph& g, Rows rows, int64_t cols, int32_t kind, float mean
   Tensor y = g.tensor(rows, cols);
   const auto stream = static_cast<uint64_t>(y.id);
   g.node({}, {y}, {}, [=](Call& c) { c.ok(c.op->random(c.exec, kind, stream, c.size(y), mean, scale, c.f(y))); });
+  return y;
+}
+
+// Fixed numbers, row by row.
+inline Tensor constants(Graph& g, int64_t rows, int64_t cols, std::vector<float> values) {
+  if (static_cast<int64_t>(values.size()) != rows * cols) throw std::logic_error("constants: not rows * cols numbers");
+  Tensor y = g.tensor(rows, cols);
+  g.node({}, {y}, {},
+         [y, held = std::move(values)](Call& c) { c.ok(c.op->constant(c.exec, c.size(y), held.data(), c.f(y))); });
+  return y;
+}
+// The same numbers row by row in another shape; the batch decides on no part of it.
+inline Tensor reshape(Tensor x, int64_t rows, int64_t cols) {
+  if (x.rows().unit != Rows::kOne || x.rows().scale * x.cols() != rows * cols)
+    throw std::logic_error("reshape: the sizes differ, or depend on the batch");
+  Tensor y = x.graph->tensor(rows, cols);
+  x.graph->node(
+      {x}, {y}, {}, [=](Call& c) { c.ok(c.op->axpby(c.exec, c.size(x), 1, c.f(x), 0, c.f(y))); },
+      [=](Call& c) { c.ok(c.op->axpby(c.exec, c.size(x), 1, c.grad(y), 1, c.grad(x))); });
+  return y;
+}
+// Matrices with the same rows side by side.
+inline Tensor concatenated(const std::vector<Tensor>& parts) {
+  Graph& g = *parts.at(0).graph;
+  int64_t cols = 0;
+  for (Tensor t : parts) cols += t.cols();
+  Tensor y = g.tensor(parts[0].rows(), cols);
+  g.node(
+      parts, {y}, {},
+      [=](Call& c) {
+        c.ok(c.op->fill(c.exec, c.size(y), 0, c.f(y)));
+        int64_t at = 0;
+        for (Tensor t : parts) {
+          c.ok(c.op->add_columns(c.exec, c.rows(t), c.cols(t), c.f(t), c.cols(t), 0, c.f(y), cols, at));
+          at += c.cols(t);
+        }
+      },
+      [=](Call& c) {
+        int64_t at = 0;
+        for (Tensor t : parts) {
+          if (float* d = c.grad(t))
+            c.ok(c.op->add_columns(c.exec, c.rows(t), c.cols(t), c.grad(y), cols, at, d, c.cols(t), 0));
+          at += c.cols(t);
+        }
+      });
+  return y;
+}
+// Columns [first, first + n) of x.
+inline Tensor columns(Tensor x, int64_t first, int64_t n) {
+  Tensor y = x.graph->tensor(x.rows(), n);
+  x.graph->node(
+      {x}, {y}, {},
+      [=](Call& c) {
+        c.ok(c.op->fill(c.exec, c.size(y), 0, c.f(y)));
+        c.ok(c.op->add_columns(c.exec, c.rows(x), n, c.f(x), c.cols(x), first, c.f(y), n, 0));
+      },
+      [=](Call& c) { c.ok(c.op->add_columns(c.exec, c.rows(x), n, c.grad(y), n, 0, c.grad(x), c.cols(x), first)); });
+  return y;
+}
+// Sums of the columns up to and with each one.
+inline Tensor cumulative(Tensor x) {
+  const int64_t n = x.cols();
+  std::vector<float> upper(static_cast<size_t>(n * n));
+  for (int64_t i = 0; i < n; ++i)
+    for (int64_t j = i; j < n; ++j) upper[static_cast<size_t>(i * n + j)] = 1;
+  return matmul(x, constants(*x.graph, n, n, std::move(upper)));
+}
+// a[T, m]^T b[T, n]: [m, n], padding left out.
+inline Tensor matmul_over_rows(Tensor a, Tensor b) {
+  if (!(a.rows() == b.rows())) detail::shape_error("matmul_over_rows", a, b);
+  Graph& g = *a.graph;
+  const int64_t m = a.cols(), n = b.cols();
+  Tensor y = g.tensor(m, n), real_a = g.tensor(a.rows(), m), real_b = g.tensor(b.rows(), n);  // with zeros for padding
+  g.node(
+      {a, b}, {y, real_a, real_b}, {real_a, real_b},
+      [=](Call& c) {
+        c.ok(c.op->mask_rows(c.exec, c.rows(a), m, c.mask(a), 0, c.f(a), c.f(real_a)));
+        c.ok(c.op->mask_rows(c.exec, c.rows(b), n, c.mask(b), 0, c.f(b), c.f(real_b)));
+        c.ok(c.op->gemm(c.exec, 1, 0, m, n, c.rows(a), 1, c.f(real_a), c.f(real_b), 0, c.f(y)));
+      },
+      [=](Call& c) {
+        const int64_t t = c.rows(a);
+        if (float* d = c.grad(a)) c.ok(c.op->gemm(c.exec, 0, 1, t, m, n, 1, c.f(real_b), c.grad(y), 1, d));
+        if (float* d = c.grad(b)) c.ok(c.op->gemm(c.exec, 0, 0, t, n, m, 1, c.f(real_a), c.grad(y), 1, d));
+      });
+  return y;
+}
+// Rows of a table by number, zeros for -1: index is [m, 1] integers.
+inline Tensor rows_of(Tensor table, Tensor index) {
+  Tensor y = table.graph->tensor(index.rows(), table.cols());
+  table.graph->node(
+      {table}, {y}, {index},
+      [=](Call& c) {
+        c.ok(c.op->gather_rows(c.exec, c.rows(y), c.rows(table), c.cols(y), c.i(index), c.f(table), c.f(y)));
+      },
+      [=](Call& c) {
+        c.ok(c.op->scatter_add_rows(c.exec, c.rows(y), c.rows(table), c.cols(y), c.i(index), c.grad(y), c.grad(table)));
+      });
+  return y;
+}
+inline Tensor to_float(Tensor integers) {
+  Tensor y = integers.graph->tensor(integers.rows(), integers.cols());
+  y.graph->node({}, {y}, {}, [=](Call& c) { c.ok(c.op->to_float(c.exec, c.size(y), c.i(integers), c.f(y))); });
+  return y;
+}
+inline Tensor to_integers(Tensor x) {  // to the nearest
+  Tensor y = x.graph->integers(x.rows(), x.cols());
+  x.graph->node({x}, {y}, {}, [=](Call& c) { c.ok(c.op->to_integer(c.exec, c.size(x), c.f(x), c.i(y))); });
+  return y;
+}
+// For PREFIX rows: what the row before holds, `first` [1, n] where a sequence begins. x is [R, n].
+inline Tensor previous_row(Tensor x, Tensor first) {
+  Tensor before = x.graph->row_previous();
+  Tensor begins = 1 - step(to_float(before), -0.5f);
+  return rows_of(x, before) + matmul(begins, first);
+}
+
+// Whose tokens a mean is over: the whole batch, or each group by itself.
+enum class Pool { kBatch, kGroup };
+inline Tensor pool_mean(Tensor x, Pool pool) { return pool == Pool::kBatch ? mean_rows(x) : group_mean(x); }
+inline Tensor pool_sum(Tensor x, Pool pool) { return pool == Pool::kBatch ? sum_rows(x) : group_sum(x); }
+
+namespace detail {
+// Offsets of the tokens of a pool as a segment table: {0, T} for the batch, empty for groups (the host has theirs).
+inline Tensor pool_table(Graph& g, Pool pool) {
+  if (pool == Pool::kGroup) return {};
+  Tensor seg = g.integers(2, 1);
+  g.node({}, {seg}, {}, [=](Call& c) {  // the bits of integers, written by the op that fills floats
+    c.ok(c.op->fill(c.exec, 1, std::bit_cast<float>(int32_t{0}), c.f(seg)));
+    c.ok(c.op->fill(c.exec, 1, std::bit_cast<float>(static_cast<int32_t>(c.tokens())), c.f(seg) + 1));
+  });
+  return seg;
+}
+inline const int32_t* pool_begin(Call& c, Tensor table) { return table ? c.i(table) : c.batch->group_begin; }
+inline int64_t pool_count(Call& c, Tensor table) { return table ? 1 : c.batch->n_groups; }
+}  // namespace detail
+
+// Of each column the k-th largest over the tokens of the pool, k = floor(share * tokens) + extra within 1 and their
+// number: [1, n] or [G, n], no gradient. x is [T, n].
+inline Tensor kth_largest(Tensor x, float share, int32_t extra, Pool pool) {
+  Graph& g = *x.graph;
+  Tensor table = detail::pool_table(g, pool), y = g.tensor(pool == Pool::kBatch ? Rows(1) : g.G, x.cols());
+  g.node({x}, {y}, {}, [=](Call& c) {
+    c.ok(c.op->kth_largest(c.exec, detail::pool_count(c, table), detail::pool_begin(c, table), c.rows(x), c.cols(x),
+                           share, extra, c.mask(x), c.f(x), c.f(y)));
+  });
   return y;
 }
 

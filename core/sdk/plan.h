@@ -6,8 +6,6 @@
 //   dense               dispatch and combine matrices over E*P slots
 //   merge               mixing weights over expert parameters
 #pragma once
-#include <bit>
-
 #include "core/sdk/maths.h"
 
 namespace swy {
@@ -40,6 +38,30 @@ inline Tensor column(Tensor x, int64_t j) {
     c.ok(c.op->fill(c.exec, 1, 1, c.f(pick) + j));
   });
   return matmul(x, pick);
+}
+
+// The choices whose `keep` [m, k] is greater than 0; the others are dropped: index -1.
+inline TopK where(TopK top, Tensor keep) {
+  Graph& g = *top.index.graph;
+  if (!(keep.rows() == top.index.rows()) || keep.cols() != top.index.cols())
+    detail::shape_error("where", keep, top.index);
+  Tensor index = g.integers(keep.rows(), keep.cols());
+  g.node({keep, top.index}, {index}, {},
+         [=](Call& c) { c.ok(c.op->keep_index(c.exec, c.size(keep), c.f(keep), c.i(top.index), c.i(index))); });
+  return {index, top.value};
+}
+// One choice for each row, from a column of integers.
+inline TopK choose(Tensor index) { return {index, {}}; }
+// Every column of x[m, n] that is greater than 0, largest first.
+inline TopK nonzero(Tensor x) {
+  TopK all = top_k(x, x.cols());
+  return where(all, all.value);
+}
+
+// log of the sum of exponentials of each row: [m, 1].
+inline Tensor logsumexp(Tensor x) {
+  Tensor most = detach(top_k(x, 1).value);  // it cancels: any number would do
+  return most + log(sum_columns(exp(x - most)));
 }
 
 // 1 where a row's choice points, 0 elsewhere: [m, cols], no gradient.
@@ -112,6 +134,18 @@ inline Tensor capped_transport(Tensor score, int32_t cap, float entropy, int32_t
   return plan;
 }
 
+// Exact loads: every expert the same share of each group's tokens, the sum of score[T, E] as large as an auction makes
+// it (core/ops/balance.h); eps is a share of the range of the scores. Padding goes nowhere.
+inline TopK balanced_assignment(Tensor score, float eps = 0.02f) {
+  Graph& g = *score.graph;
+  Tensor index = g.integers(g.T, 1), work = g.tensor(Rows(Rows::kTokens, 3), 1);
+  g.node({score}, {index, work}, {}, [=](Call& c) {
+    c.ok(c.op->balanced_assignment(c.exec, c.batch->n_groups, c.batch->group_begin, c.tokens(), c.cols(score), eps,
+                                   c.mask(score), c.f(score), c.i(index), c.f(work)));
+  });
+  return {index, {}};
+}
+
 namespace detail {
 // The gradient of the plan's weights flows to the entries of `weight` that they were taken from.
 inline void seed_pairs(Tensor weight, int64_t most) {
@@ -139,8 +173,8 @@ inline void assign(TopK top, Tensor order = {}) {
   if (!top.value) return;
   g.keep(reads);
   g.seed_gradient(top.value, [=](Call& c) {
-    c.ok(c.op->assign_rows_backward(c.exec, c.rows(top.index), k, order_of(c), c.mask(top.index), c.dplan->weight,
-                                    c.grad(top.value)));
+    c.ok(c.op->assign_rows_backward(c.exec, c.rows(top.index), k, c.i(top.index), order_of(c), c.mask(top.index),
+                                    c.dplan->weight, c.grad(top.value)));
   });
 }
 
@@ -167,9 +201,30 @@ inline void assign_top_tokens(Tensor score, Tensor weight) {
   g.node({score, weight}, {}, {}, [=](Call& c) {
     swy_plan& p = *c.plan;
     c.ok(c.op->top_k_segments(c.exec, c.batch->n_groups, c.batch->group_begin, c.batch->group_capacity, c.tokens(),
-                              c.cols(score), c.f(score), c.batch->mask, most, p.row, p.expert, p.weight, p.count));
+                              c.cols(score), c.f(score), nullptr, c.batch->mask, most, p.row, p.expert, p.weight,
+                              p.count));
     if (weight.id != score.id)
       c.ok(c.op->gather_pairs(c.exec, c.cols(weight), p.count, most, p.row, p.expert, c.f(weight), p.weight));
+  });
+  detail::seed_pairs(weight, most);
+}
+
+// ASSIGN: the tokens that stand at the same place of their sequences form a pool, whatever their groups; each expert
+// takes ceil(share * tokens of the pool) of them. `score` and `weight` as in assign_top_tokens.
+inline void assign_top_tokens_by_position(Tensor score, Tensor weight, float share) {
+  Graph& g = *score.graph;
+  const int32_t places = g.site.max_position;
+  Tensor order = g.integers(g.T, 1), begin = g.integers(places + 1, 1), k = g.integers(places, 1), at = g.position();
+  g.plan_kind = SWY_ASSIGN;
+  g.max_assign = g.E * (static_cast<int64_t>(std::ceil(share * static_cast<float>(g.site.max_tokens))) + places);
+  const int64_t most = g.max_assign;
+  g.node({score, weight}, {order, begin, k}, {}, [=](Call& c) {
+    swy_plan& p = *c.plan;
+    c.ok(c.op->bucket(c.exec, c.tokens(), places, c.i(at), c.batch->mask, c.i(order), c.i(begin)));
+    c.ok(c.op->segment_share(c.exec, places, c.i(begin), share, c.i(k)));
+    c.ok(c.op->top_k_segments(c.exec, places, c.i(begin), c.i(k), c.tokens(), c.cols(score), c.f(score), c.i(order),
+                              nullptr, most, p.row, p.expert, p.weight, p.count));
+    c.ok(c.op->gather_pairs(c.exec, c.cols(weight), p.count, most, p.row, p.expert, c.f(weight), p.weight));
   });
   detail::seed_pairs(weight, most);
 }
@@ -197,6 +252,42 @@ inline void merge(Tensor mix, int32_t row_kind) {
   g.row_kind = row_kind;
   g.settle(mix, Graph::Home::kMix);
   g.seed_gradient(mix, [=](Call& c) { c.ok(c.op->axpby(c.exec, c.size(mix), 1, c.dplan->mix, 1, c.grad(mix))); });
+}
+
+namespace detail {
+// Puts t into a part of the plan that has a row for each token, and lets the gradient of that part flow into it.
+inline void put_into_plan(Tensor t, Graph::Home home, const float* swy_plan_grad::*gradient) {
+  Graph& g = *t.graph;
+  if (!(t.rows() == g.T) || t.cols() != g.D) shape_error("a part of the plan", t, g.x);
+  Tensor own = g.temporary(t) ? t : t * 1.f;
+  g.settle(own, home);
+  g.seed_gradient(own, [=](Call& c) { c.ok(c.op->axpby(c.exec, c.size(own), 1, c.dplan->*gradient, 1, c.grad(own))); });
+}
+}  // namespace detail
+
+// t[T, D] is added to the site's output: what experts without parameters give, or experts that the router ran itself.
+inline void add_output(Tensor t) {
+  t.graph->plan_flags |= SWY_ADDS_OUTPUT;
+  detail::put_into_plan(t, Graph::Home::kOutput, &swy_plan_grad::output);
+}
+// Experts read t[T, D] instead of the site's input.
+inline void rewrite_input(Tensor t) {
+  t.graph->plan_flags |= SWY_REWRITES_INPUT;
+  detail::put_into_plan(t, Graph::Home::kExpertInput, &swy_plan_grad::expert_x);
+}
+
+// What the site's experts answer: y[i, :] = expert index[i] of x[i, :], zeros for -1. x is [n, D], index [n, 1]
+// integers. Gradients flow to x and to the experts, which count the work and the rows as theirs; capacity does not
+// hold.
+inline Tensor run_experts(Tensor x, Tensor index) {
+  Graph& g = *x.graph;
+  if (!(x.rows() == index.rows()) || x.cols() != g.D) detail::shape_error("run_experts", x, index);
+  const int32_t call = g.next_expert_call(x.rows());
+  Tensor y = g.tensor(x.rows(), x.cols());
+  g.node(
+      {x}, {y}, {}, [=](Call& c) { c.ok(c.experts->forward(c.exec, call, c.rows(x), c.i(index), c.f(x), c.f(y))); },
+      [=](Call& c) { c.ok(c.experts->backward(c.exec, call, c.rows(x), c.grad(y), c.grad(x))); }, true);
+  return y;
 }
 
 // The mean of the tokens of each routed row (sequence or batch), padding left out: [R, n]. x is [T, n].
@@ -234,7 +325,7 @@ inline TopK split_tokens(Graph& g, Tensor order = {}) {
 // has no ids): [T, 1] integers. One salt is one table.
 inline TopK hashed(Graph& g, bool by_position, uint64_t salt) {
   Tensor index = g.integers(g.T, 1);
-  if (!by_position) g.needed_inputs |= SWY_IN_TOKEN_ID;
+  if (!by_position && g.has_token_ids()) g.needed_inputs |= SWY_IN_TOKEN_ID;
   const int32_t experts = g.E;
   g.node({}, {index}, {}, [=](Call& c) {
     const int32_t* id = by_position || !c.batch->token_id ? c.batch->position : c.batch->token_id;

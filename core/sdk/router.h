@@ -10,12 +10,17 @@
 //   };
 //   SWY_ROUTER(TopK, "top_k", "Top-k softmax", "1.0.0", "Shazeer et al. 2017", 0)
 //
+// Routers whose state moves by other rules than the gradient write update() too. Routers that change their ways in the
+// course of training have stages: route() is traced once for each (Graph::stage), and stage() says which one a step
+// runs. Every stage declares the same tensors and the same kind of plan.
+//
 // Exceptions thrown by route() or a kernel become a status with their text; none crosses the boundary.
 #pragma once
 #include <cstring>
 #include <exception>
 #include <map>
 #include <memory>
+#include <type_traits>
 
 #include "core/abi/layout.h"
 #include "core/sdk/plan.h"
@@ -31,6 +36,10 @@ class Router {
  public:
   virtual ~Router() = default;
   virtual void route(Graph& g) = 0;
+  virtual void update(Graph&) {
+  }  // after the optimiser step, in training: reads state, load and what route() remembered
+  virtual int stages() const { return 1; }
+  virtual int stage(const Moment&) const { return 0; }  // in [0, stages())
 
   struct OptionBase {
     swy_option table{};
@@ -111,32 +120,75 @@ namespace detail {
 
 // One site of one instance: the traced programs and the tables declared to the host.
 struct Program {
-  Program(const swy_site& s, Router& router) : site(s), train(site, true), score(site, false) {
-    router.route(train);
-    router.route(score);
-    train.finish(train);
-    score.finish(train);
-    for (const auto& d : train.declared()) {
+  struct Stage {
+    Stage(const swy_site& site, int at)
+        : train(site, Graph::Trace::kTraining, at),
+          score(site, Graph::Trace::kEvaluation, at),
+          update(site, Graph::Trace::kUpdate, at, &train) {}
+    Graph train, score, update;
+  };
+
+  Program(const swy_site& s, Router& router) : site(s) {
+    Graph::Tables tables;
+    for (int i = 0; i < router.stages(); ++i) {
+      stages.push_back(std::make_unique<Stage>(site, i));
+      router.route(stages[i]->train);
+      router.route(stages[i]->score);
+      stages[i]->train.add_to(tables);
+      tables.plan_flags |= stages[i]->score.plan_flags;
+    }
+    const Graph& first = stages[0]->train;
+    for (const auto& stage : stages) {
+      for (Graph* g : {&stage->train, &stage->score}) {
+        agree(first, *g);
+        g->finish(tables);
+      }
+      router.update(stage->update);
+      stage->update.finish(tables);
+    }
+    for (const auto& d : first.declared()) {
       tensors.push_back(d.spec);
       tensors.back().name = d.name.c_str();
     }
-    auto quantities = [](const std::vector<Graph::Output>& from, std::vector<swy_quantity>& to) {
-      for (const auto& o : from) to.push_back({o.name.c_str(), o.unit.c_str(), o.doc.c_str(), 0, 0, o.weight});
+    auto quantities = [](const std::vector<Graph::Output>& from, std::vector<Graph::Output>& names,
+                         std::vector<swy_quantity>& to) {
+      names = from;
+      for (const auto& o : names) to.push_back({o.name.c_str(), o.unit.c_str(), o.doc.c_str(), 0, 0, o.weight});
     };
-    quantities(train.aux_outputs(), aux);
-    quantities(train.metric_outputs(), metrics);
+    quantities(tables.aux, aux_names, aux);
+    quantities(tables.metrics, metric_names, metrics);
+    plan_flags = tables.plan_flags;
   }
-  const Graph& graph(int32_t phase) const { return phase == SWY_TRAIN ? train : score; }
+
+  static void agree(const Graph& a, const Graph& b) {
+    if (a.declared().size() != b.declared().size())
+      throw std::logic_error("training and evaluation, or two stages, declare different tensors");
+    if (a.plan_kind != b.plan_kind || a.row_kind != b.row_kind || a.slots != b.slots || a.row_tokens != b.row_tokens)
+      throw std::logic_error("training and evaluation, or two stages, make different kinds of plan");
+  }
+  const Graph& graph(int32_t phase, int stage) const {
+    const Stage& s = *stages.at(static_cast<size_t>(stage));
+    return phase == SWY_TRAIN ? s.train : s.score;
+  }
+  // The first reason that a stage gives, or null.
+  const char* acausal(bool training) const {
+    for (const auto& s : stages)
+      if (const std::string& why = (training ? s->train : s->score).acausal_reason(); !why.empty()) return why.c_str();
+    return nullptr;
+  }
 
   swy_site site;
-  Graph train, score;
+  std::vector<std::unique_ptr<Stage>> stages;
+  uint32_t plan_flags = 0;
   std::vector<swy_tensor_spec> tensors;
+  std::vector<Graph::Output> aux_names, metric_names;
   std::vector<swy_quantity> aux, metrics;
 };
 
 struct Self {
   std::unique_ptr<Router> router;
   const swy_ops* op;
+  const swy_experts* experts;                            // null: the host lends none
   std::map<int32_t, std::unique_ptr<Program>> programs;  // by site
 };
 
@@ -179,16 +231,33 @@ inline swy_status needs(void* self, const swy_site* site, swy_needs* out, swy_ex
   return guarded(exec, [&] {
     auto& s = *static_cast<Self*>(self);
     auto program = std::make_unique<Program>(*site, *s.router);
-    const Graph &t = program->train, &e = program->score;
-    out->plan_kind = t.plan_kind;
-    out->row_kind = t.row_kind;
-    out->slots = t.slots;
-    out->capacity = t.capacity;
-    out->inputs = t.needed_inputs | e.needed_inputs;
-    out->max_assign = t.max_assign;
-    out->scratch_forward = std::max(t.scratch_forward_bytes, e.scratch_forward_bytes);
-    out->scratch_backward = std::max(t.scratch_backward_bytes, e.scratch_backward_bytes);
-    out->saved = std::max(t.saved_bytes, e.saved_bytes);
+    const Graph& first = program->stages[0]->train;
+    out->plan_kind = first.plan_kind;
+    out->row_kind = first.row_kind;
+    out->slots = first.slots;
+    out->flags = program->plan_flags;
+    for (const auto& stage : program->stages)
+      for (const Graph* g : {&stage->train, &stage->score, &stage->update}) {
+        out->capacity = std::max(out->capacity, g->capacity);
+        out->inputs |= g->needed_inputs;
+        out->max_assign = std::max(out->max_assign, g->max_assign);
+        out->scratch_forward = std::max(out->scratch_forward, g->scratch_forward_bytes);
+        out->scratch_backward = std::max(out->scratch_backward, g->scratch_backward_bytes);
+        out->saved = std::max(out->saved, g->saved_bytes);
+        if (g->expert_calls > 0 && (!s.experts || g->expert_calls > SWY_EXPERTS_CALLS))
+          throw std::invalid_argument("this router runs experts by itself, which this host or " SWY_EXPERTS_ID
+                                      " does not allow, or not that often");
+      }
+    if (SWY_HAS(out, swy_needs, row_tokens)) {
+      for (const auto& stage : program->stages)
+        for (const Graph* g : {&stage->train, &stage->score})
+          out->expert_rows = std::max(out->expert_rows, g->expert_rows);
+      out->acausal_train = program->acausal(true);
+      out->acausal_score = program->acausal(false);
+      out->row_tokens = first.row_tokens;
+    } else if (first.row_tokens) {
+      throw std::invalid_argument("this router cuts sequences into rows, which this host is too old for");
+    }
     out->tensors = program->tensors.data();
     out->n_tensors = static_cast<uint32_t>(program->tensors.size());
     out->aux = program->aux.data();
@@ -199,13 +268,21 @@ inline swy_status needs(void* self, const swy_site* site, swy_needs* out, swy_ex
   });
 }
 
+// A call without its program: where it stands and whom it works with.
+inline Call call(Self& s, const swy_exec* exec, int32_t site, const swy_state* state) {
+  Call c{};
+  c.exec = exec, c.op = s.op, c.experts = s.experts, c.state = state;
+  const auto found = s.programs.find(site);
+  if (found == s.programs.end()) throw std::invalid_argument("this site was never declared through needs");
+  const double progress = SWY_HAS(exec, swy_exec, progress) ? exec->progress : 0;
+  c.moment = {progress, exec->step, site, found->second->site.n_sites};
+  return c;
+}
 inline Call call(void* self, const swy_exec* exec, const swy_batch* batch, const swy_state* state) {
   auto& s = *static_cast<Self*>(self);
-  const auto found = s.programs.find(batch->site);
-  if (found == s.programs.end()) throw std::invalid_argument("this site was never declared through needs");
-  Call c{};
-  c.exec = exec, c.op = s.op, c.batch = batch, c.state = state;
-  c.graph = &found->second->graph(exec->phase);
+  Call c = call(s, exec, batch->site, state);
+  c.batch = batch;
+  c.graph = &s.programs.at(batch->site)->graph(exec->phase, s.router->stage(c.moment));
   return c;
 }
 
@@ -227,6 +304,17 @@ inline swy_status backward(void* self, swy_exec* exec, const swy_batch* batch, c
   });
 }
 
+inline swy_status update(void* self, swy_exec* exec, int32_t site, const swy_state* state, const swy_load* load) {
+  return guarded(exec, [&] {
+    auto& s = *static_cast<Self*>(self);
+    const swy_batch none{};  // update() has no tokens before it
+    Call c = call(s, exec, site, state);
+    c.batch = &none, c.load = load;
+    c.graph = &s.programs.at(site)->stages.at(static_cast<size_t>(s.router->stage(c.moment)))->update;
+    run_forward(c);
+  });
+}
+
 // A dry run of both passes at full size: the host's ops count and touch nothing.
 inline swy_status cost(void* self, const swy_site* site, swy_cost* out, swy_exec* exec) {
   return guarded(exec, [&] {
@@ -243,18 +331,22 @@ inline swy_status cost(void* self, const swy_site* site, swy_cost* out, swy_exec
     batch.struct_size = sizeof batch;
     batch.site = site->site;
     batch.n_groups = site->max_groups, batch.n_sequences = site->max_sequences, batch.n_rows = site->max_rows;
-    const int32_t kind = s.programs.at(site->site)->train.row_kind;
+    const Graph& first = s.programs.at(site->site)->stages[0]->train;
+    const int32_t kind = first.row_kind;
     if (kind == SWY_ROW_SEQUENCE) batch.n_rows = site->max_sequences;
     if (kind == SWY_ROW_TASK) batch.n_rows = site->max_tasks;
     if (kind == SWY_ROW_BATCH) batch.n_rows = 1;
+    if (kind == SWY_ROW_PREFIX)
+      batch.n_rows = site->max_sequences * ((site->max_position + first.row_tokens - 1) / first.row_tokens);
     batch.n_experts = site->n_experts;
     batch.x.data = &nowhere, batch.x.shape[0] = site->max_tokens, batch.x.shape[1] = site->d_model;
     swy_state state{};
     state.param = state.grad = state.buffer = none.data();
     swy_plan plan{};
     plan.dispatch = plan.combine = plan.mix = plan.weight = plan.aux = plan.metric = &nowhere;
+    plan.output = plan.expert_x = &nowhere;
     swy_plan_grad dplan{};
-    dplan.weight = dplan.dispatch = dplan.combine = dplan.mix = &nowhere;
+    dplan.weight = dplan.dispatch = dplan.combine = dplan.mix = dplan.output = dplan.expert_x = &nowhere;
     dplan.aux = weights.data();
     batch.residual = batch.task_embedding = batch.x;
     const swy_tensor dx[2] = {batch.x, batch.x};
@@ -278,6 +370,7 @@ swy_status create(const swy_host* host, const swy_value* values, int32_t, void**
     made->op = static_cast<const swy_ops*>(host->extension(host, SWY_OPS_ID));
     if (!made->op || made->op->version != SWY_OPS_VERSION || made->op->struct_size < sizeof(swy_ops))
       throw std::runtime_error("the host does not offer the " SWY_OPS_ID " this router was built with; build it again");
+    made->experts = static_cast<const swy_experts*>(host->extension(host, SWY_EXPERTS_ID));
     made->router = std::make_unique<T>();
     for (size_t i = 0; i < made->router->options.size(); ++i) made->router->options[i]->set(values[i]);
     *self = made.release();
@@ -307,6 +400,7 @@ const swy_plugin* plugin(const char* id, const char* name, const char* version, 
     r.options = t->options.data(), r.n_options = static_cast<uint32_t>(t->options.size());
     r.create = &create<T>, r.destroy = &destroy, r.needs = &needs, r.cost = &cost;
     r.forward = &forward, r.backward = &backward;
+    if constexpr (!std::is_same_v<decltype(&T::update), void (Router::*)(Graph&)>) r.update = &update;
     t->list[0] = &r;
     swy_plugin& p = t->plugin;
     p.struct_size = sizeof p, p.abi_major = SWY_ABI_MAJOR, p.abi_minor = SWY_ABI_MINOR, p.n_routers = 1;

@@ -143,7 +143,7 @@ INSTANTIATE_TEST_SUITE_P(
         Case{"softplus", [](Graph& g) { both(softplus(logits(g))); }},
         Case{"clamp", [](Graph& g) { both(clamp(logits(g), -10, 10)); }},
         Case{"rsqrt", [](Graph& g) { both(rsqrt(square(logits(g)) + 1.f)); }},
-        Case{"scaled", [](Graph& g) { both(scaled(logits(g), [](int64_t) { return 0.5f; })); }},
+        Case{"scaled", [](Graph& g) { both(scaled(logits(g), [](const Moment&) { return 0.5f; })); }},
         Case{"exp", [](Graph& g) { both(exp(logits(g) * 0.3f)); }},
         Case{"log", [](Graph& g) { both(log(square(logits(g)) + 1.f)); }},
         Case{"sqrt", [](Graph& g) { both(sqrt(square(logits(g)) + 1.f)); }},

@@ -19,6 +19,7 @@ struct Shape {
   int32_t site_kind = SWY_SITE_FFN;
   std::vector<int32_t> tasks = {};  // task of each sequence; empty: the data has none
   int32_t d_task = 0;               // width of the tasks' embeddings
+  int32_t vocabulary = 0, clusters = 0;
 };
 
 class Trial {
@@ -47,6 +48,7 @@ class Trial {
     site.max_tokens = tokens, site.max_sequences = site.max_groups = n_groups;
     if (!shape_.tasks.empty()) site.max_tasks = 1 + *std::max_element(shape_.tasks.begin(), shape_.tasks.end());
     site.d_task = shape_.d_task;
+    site.vocabulary = shape_.vocabulary, site.n_clusters = shape_.clusters, site.max_position = site.group_tokens;
     site.max_rows = std::max(n_groups, site.max_tasks);
     site_ = site;
     needs.struct_size = sizeof needs;
@@ -63,6 +65,9 @@ class Trial {
       for (int32_t t = begin_[g]; t < begin_[g + 1]; ++t) position_.push_back(t - begin_[g]);
     x.assign(static_cast<size_t>(tokens) * shape_.width, 0.f);
     dx = residual = dresidual = x;
+    token_id.resize(tokens), cluster.resize(tokens);
+    if (needs.flags & SWY_ADDS_OUTPUT) output = x;
+    if (needs.flags & SWY_REWRITES_INPUT) expert_x = x;
     task_embedding.resize(static_cast<size_t>(site.max_tasks) * shape_.d_task);
     const size_t matrix = static_cast<size_t>(tokens) * shape_.experts * needs.slots;
     row.resize(needs.max_assign), expert.resize(needs.max_assign), weight.resize(needs.max_assign);
@@ -92,20 +97,32 @@ class Trial {
   }
   // dplan in plain vectors (empty = zeros); adds into dx, dresidual and the tensors' gradients.
   void backward(std::vector<float> dweight, std::vector<float> ddispatch, std::vector<float> dcombine,
-                std::vector<float> dmix, std::vector<float> daux) {
+                std::vector<float> dmix, std::vector<float> daux, std::vector<float> doutput = {},
+                std::vector<float> dexpert_x = {}) {
     poison(scratch_);
     dweight.resize(weight.size()), ddispatch.resize(dispatch.size()), dcombine.resize(combine.size());
     dmix.resize(mix.size()), daux.resize(aux.size());
+    doutput.resize(output.size()), dexpert_x.resize(expert_x.size());
     const swy_batch b = batch();
     bind();
     const swy_plan p = plan();
     swy_plan_grad d{};
     d.struct_size = sizeof d;
     d.weight = dweight.data(), d.dispatch = ddispatch.data(), d.combine = dcombine.data(), d.mix = dmix.data();
-    d.aux = daux.data();
+    d.aux = daux.data(), d.output = doutput.data(), d.expert_x = dexpert_x.data();
     const bool residual_too = needs.inputs & SWY_IN_RESIDUAL;
     const swy_tensor g[2] = {tensor_of(dx), residual_too ? tensor_of(dresidual) : swy_tensor{}};
     check(router_.backward(self_, &exec_, &b, &state_, &p, &d, g));
+  }
+  // After a training forward: tokens that each expert got and refused since the last update.
+  void update(const std::vector<int32_t>& kept, const std::vector<int32_t>& dropped, int64_t routed) {
+    if (!router_.update) throw std::runtime_error("this router has no update");
+    poison(scratch_);
+    bind();
+    swy_load load{};
+    load.struct_size = sizeof load;
+    load.kept = kept.data(), load.dropped = dropped.data(), load.tokens = routed;
+    check(router_.update(self_, &exec_, 0, &state_, &load));
   }
   swy_cost cost() {
     swy_cost c{};
@@ -115,11 +132,15 @@ class Trial {
   }
   void set_seed(uint64_t seed) { exec_.seed = seed; }
   void set_step(int64_t step) { exec_.step = step; }
+  void set_progress(double progress) { exec_.progress = progress; }
+  void set_flags(uint32_t flags) { exec_.flags = flags; }  // SWY_EXEC_*
 
   swy_needs needs{};
   int32_t tokens = 0, count = 0;
   std::vector<float> x, dx, residual, dresidual;  // [T, D]
   std::vector<float> task_embedding;              // [tasks, d_task]
+  std::vector<int32_t> token_id, cluster;         // [T]
+  std::vector<float> output, expert_x;            // [T, D] where the router writes them
   std::vector<int32_t> row, expert;               // ASSIGN [count]
   std::vector<float> weight, dispatch, combine, mix, aux, metric;
 
@@ -144,6 +165,8 @@ class Trial {
     if (needs.inputs & SWY_IN_TASK_EMBEDDING)
       b.task_embedding = {task_embedding.data(), {site_.max_tasks, shape_.d_task, 1, 1}, 2, SWY_F32};
     b.position = position_.data();
+    if (needs.inputs & SWY_IN_TOKEN_ID) b.token_id = token_id.data();
+    if (needs.inputs & SWY_IN_CLUSTER) b.cluster = cluster.data();
     b.sequence_begin = b.group_begin = begin_.data();
     b.group_capacity = capacity_.data();
     b.n_tasks = site_.max_tasks;
@@ -152,7 +175,17 @@ class Trial {
       case SWY_ROW_TOKEN: b.n_rows = tokens; break;
       case SWY_ROW_TASK: b.n_rows = b.n_tasks; break;
       case SWY_ROW_SEQUENCE: b.n_rows = b.n_sequences, b.row_begin = begin_.data(); break;
-      default: throw std::runtime_error("a Trial has rows of tokens, sequences and tasks only");
+      case SWY_ROW_PREFIX:
+        pieces_ = {0}, previous_.clear();
+        for (size_t s = 0; s + 1 < begin_.size(); ++s)
+          for (int32_t t = begin_[s]; t < begin_[s + 1]; t += needs.row_tokens) {
+            previous_.push_back(t == begin_[s] ? -1 : static_cast<int32_t>(pieces_.size()) - 2);
+            pieces_.push_back(std::min(t + needs.row_tokens, begin_[s + 1]));
+          }
+        b.n_rows = static_cast<int32_t>(previous_.size());
+        b.row_begin = pieces_.data(), b.row_previous = previous_.data();
+        break;
+      default: throw std::runtime_error("a Trial has no batch rows");
     }
     return b;
   }
@@ -177,7 +210,7 @@ class Trial {
     p.kind = needs.plan_kind, p.max_assign = needs.max_assign;
     p.row = row.data(), p.expert = expert.data(), p.weight = weight.data(), p.count = &count;
     p.dispatch = dispatch.data(), p.combine = combine.data(), p.mix = mix.data();
-    p.aux = aux.data(), p.metric = metric.data();
+    p.aux = aux.data(), p.metric = metric.data(), p.output = output.data(), p.expert_x = expert_x.data();
     return p;
   }
 
@@ -190,7 +223,7 @@ class Trial {
   swy_state state_{};
   std::vector<swy_tensor> param_, buffer_, dparam_;
   std::vector<std::vector<float>> value_, grad_;
-  std::vector<int32_t> begin_{0}, position_, capacity_;
+  std::vector<int32_t> begin_{0}, position_, capacity_, pieces_, previous_;
   std::vector<float> scratch_, saved_;
 };
 

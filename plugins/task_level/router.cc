@@ -25,10 +25,10 @@ struct TaskLevel : swy::Router {
     auto b2 = g.param("b2", 1, g.E, swy::zeros_start());
     auto logits = matmul(gelu(matmul(task, w1) + b1), w2) + b2;
     const float t0 = temperature, t1 = coolest, rate = anneal;
-    auto tau = [=](int64_t step) { return std::max(t0 * std::exp(-rate * static_cast<float>(step)), t1); };
+    auto tau = [=](const swy::Moment& m) { return std::max(t0 * std::exp(-rate * static_cast<float>(m.step)), t1); };
     g.metric("temperature", scaled(filled(g, 1, 1, 1), tau), "1", "temperature of the softmax");
     if (g.training && !soft) logits = logits + random(g, g.R, g.E, SWY_RANDOM_GUMBEL, 0, 1);
-    auto route = softmax(scaled(logits, [=](int64_t step) { return 1 / tau(step); }));
+    auto route = softmax(scaled(logits, [=](const swy::Moment& m) { return 1 / tau(m); }));
     g.metric("best_share", mean_rows(top_k(route, 1).value), "1", "mean weight of the first expert, before hardening");
     auto best = top_k(logits, 1);
     if (!g.training && !soft) return assign(swy::TopK{best.index, {}});

@@ -91,10 +91,11 @@ inline swy_status backward(void* self, swy_exec* e, const swy_batch* b, const sw
   const auto* gate = static_cast<const float*>(e->saved);
   const auto* index = reinterpret_cast<const int32_t*>(gate + t * n);
   float *dvalue = static_cast<float*>(e->scratch), *dgate = dvalue + t, *dlogits = dgate + t * n;
-  const swy_status status = first_failure({s.op->fill(e, t + 2 * t * n, 0, dvalue),
-                                           s.op->assign_rows_backward(e, t, 1, nullptr, b->mask, dplan->weight, dvalue),
-                                           s.op->top_k_rows_backward(e, t, n, 1, index, dvalue, dgate),
-                                           s.op->softmax_rows_backward(e, t, n, gate, dgate, dlogits)});
+  const swy_status status =
+      first_failure({s.op->fill(e, t + 2 * t * n, 0, dvalue),
+                     s.op->assign_rows_backward(e, t, 1, index, nullptr, b->mask, dplan->weight, dvalue),
+                     s.op->top_k_rows_backward(e, t, n, 1, index, dvalue, dgate),
+                     s.op->softmax_rows_backward(e, t, n, gate, dgate, dlogits)});
   if (status != SWY_OK) return status;
   auto *to_x = static_cast<float*>(dx->data), *to_w = state->grad ? static_cast<float*>(state->grad[0].data) : nullptr;
   return first_failure({to_x ? s.op->gemm(e, 0, 1, t, d, n, s.scale, dlogits, w, 1, to_x) : SWY_OK,

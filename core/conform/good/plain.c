@@ -93,7 +93,7 @@ static swy_status push_back(const swy_ops* op, const swy_exec* exec, size n, con
                             float* dw, float* dx) {
   float *dvalue = scratch, *dgate = dvalue + n.t * n.k, *dlogit = dgate + n.t * n.e;
   TRY(op->fill(exec, n.t * (n.k + 2 * n.e), 0, scratch)); /* R09 */
-  TRY(op->assign_rows_backward(exec, n.t, n.k, NULL, mask, dweight, dvalue));
+  TRY(op->assign_rows_backward(exec, n.t, n.k, chosen, NULL, mask, dweight, dvalue));
   TRY(op->top_k_rows_backward(exec, n.t, n.e, n.k, chosen, dvalue, dgate));
   TRY(op->softmax_rows_backward(exec, n.t, n.e, gate, dgate, dlogit));
   if (dw) TRY(op->gemm(exec, 1, 0, n.d, n.e, n.t, 1, x, dlogit, 1, dw)); /* beta = 1: R10 */

@@ -138,7 +138,7 @@ unsafe fn push_back(op: *const swy_ops, exec: *const swy_exec, n: &Size, mask: *
     let dgate = dvalue.wrapping_add((n.t * n.k) as usize);
     let dlogit = dgate.wrapping_add((n.t * n.e) as usize);
     op!(op, fill, exec, n.t * (n.k + 2 * n.e), 0.0, scratch); // rule R09
-    op!(op, assign_rows_backward, exec, n.t, n.k, null(), mask, dweight, dvalue);
+    op!(op, assign_rows_backward, exec, n.t, n.k, chosen, null(), mask, dweight, dvalue);
     op!(op, top_k_rows_backward, exec, n.t, n.e, n.k, chosen, dvalue, dgate);
     op!(op, softmax_rows_backward, exec, n.t, n.e, gate, dgate, dlogit);
     if !dw.is_null() {

@@ -95,7 +95,7 @@ __attribute__((visibility("default"))) const swy_plugin* swy_plugin_v1(void) {
 #endif
 #ifdef FIELD_MISSING /* the last one of a struct: an older header */
   for (uint32_t i = 0; i < SWY_N_LAYOUT; ++i)
-    if (!strcmp(layout[i].name, "swy_exec.ctx")) layout[i] = layout[--plugin.n_layout];
+    if (!strcmp(layout[i].name, "swy_exec.progress")) layout[i] = layout[--plugin.n_layout];
 #endif
 #ifdef FIELD_EXTRA /* behind the last one: a newer header */
   layout[plugin.n_layout++] = (swy_field){"swy_exec.colour", "float", sizeof(swy_exec), 4};
