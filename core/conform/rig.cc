@@ -219,7 +219,7 @@ swy_batch Rig::batch() {
   if (needs_.inputs & SWY_IN_TOKEN_ID) b.token_id = token_id.data();
   if (needs_.inputs & SWY_IN_CLUSTER) b.cluster = cluster.data();
   if (needs_.inputs & SWY_IN_PROMPT) b.prompt_tokens = prompt_.data();
-  if (needs_.inputs & SWY_IN_TASK) b.sequence_task = task_.data();
+  if (needs_.inputs & SWY_IN_TASK || needs_.row_kind == SWY_ROW_TASK) b.sequence_task = task_.data();
   b.position = position.data();
   b.mask = mask.empty() ? nullptr : mask.data();
   b.sequence_begin = sequence_begin_.data(), b.sequence_id = sequence_id_.data();
