@@ -77,7 +77,7 @@ swy_plan RouterAtSite::plan(const Exec& ex, const StepInfo& info, const swy_batc
 }
 
 void RouterAtSite::book(const StepInfo& info) {
-  load.add(recent);
+  load.book(recent);
   if (info.phase != SWY_TRAIN) return;
   for (int32_t e = 0; e < spec.experts; ++e) {
     untold_kept_[e] += static_cast<int32_t>(recent.kept[e]);
