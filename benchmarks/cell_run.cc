@@ -209,7 +209,7 @@ void Run::report_results() {
     metric("routing_information", last_.information->nats());
     metric("routing_information_shuffled",
            last_.information->shuffled_nats(purpose_seed(static_cast<uint64_t>(cell_.seed()), Purpose::kEvaluate)));
-    metric("planted_entropy", last_.information->cluster_entropy());
+    metric("planted_entropy", last_.information->label_entropy());
   }
 }
 

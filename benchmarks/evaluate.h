@@ -4,7 +4,7 @@
 #include <optional>
 #include <vector>
 
-#include "benchmarks/routing_information.h"
+#include "benchmarks/analysis/routing_information.h"
 #include "core/device/exec.h"
 #include "core/model/vit.h"
 #include "core/moe/load.h"
