@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cmath>
 #include <opencv2/core.hpp>
-#include <string>
 
 namespace swy::bench {
 namespace {
@@ -156,16 +155,6 @@ double similarity(const std::vector<double>& a, const std::vector<double>& b) {
   return aa > 0 && bb > 0 ? ab / std::sqrt(aa * bb) : std::nan("");
 }
 
-std::vector<ExpertProbe::Tensor> expert_tensors(const Params& params, const std::string& site, int32_t experts) {
-  std::vector<ExpertProbe::Tensor> tensors;
-  const std::string prefix = site + ".experts.";
-  for (const Param& p : params.all()) {
-    if (p.spec.name.compare(0, prefix.size(), prefix) == 0 && p.spec.shape[0] == experts)
-      tensors.push_back({p.value, p.size / experts});
-  }
-  return tensors;
-}
-
 namespace {
 
 // Mean over pairs of experts, pairs without a figure left out; NaN when none has one.
@@ -200,7 +189,7 @@ double weight_cosine(const std::vector<ExpertProbe::Tensor>& tensors, int32_t a,
 ExpertLikeness expert_likeness(const ExpertProbe& probe, int32_t experts, const float* x, int64_t n, int32_t width) {
   ExpertLikeness result{std::nan(""), std::nan(""), std::nan(""), std::nan("")};
   result.cosine = mean_over_pairs(experts, [&](int32_t a, int32_t b) { return weight_cosine(probe.weights, a, b); });
-  const int64_t rows = std::min(n, kLikenessInputs);
+  const int64_t rows = std::min(n, kProbeRows);
   if (!probe.run || rows < 4) return result;
   std::vector<std::vector<double>> plain, debiased;  // [E][n, n]
   double rank = 0;

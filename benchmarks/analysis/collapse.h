@@ -15,10 +15,9 @@
 //                   0 says little, since hidden units may be the same in another order
 #pragma once
 #include <cstdint>
-#include <functional>
 #include <vector>
 
-#include "core/device/params.h"
+#include "benchmarks/analysis/expert_probe.h"
 
 namespace swy::bench {
 
@@ -34,25 +33,11 @@ std::vector<double> centred_gram(const float* x, int64_t n, int64_t d, Kernel, C
 // Cosine of two centred Gram matrices: the CKA. NaN when one is 0.
 double similarity(const std::vector<double>& a, const std::vector<double>& b);
 
-// An expert as the analysis sees it.
-struct ExpertProbe {
-  // y [rows, D] = what the expert makes of x [rows, D].
-  std::function<void(int32_t expert, int64_t rows, const float* x, float* y)> run;
-  struct Tensor {
-    const float* value;  // [E, size]
-    int64_t size;        // of one expert
-  };
-  std::vector<Tensor> weights;
-};
-// All tensors "<site>.experts.*" that have one slice for each expert; biases too.
-std::vector<ExpertProbe::Tensor> expert_tensors(const Params&, const std::string& site, int32_t experts);
-
 // Means over pairs of experts (rank: over experts). NaN where there is nothing to say: one expert, nothing given.
 struct ExpertLikeness {
   double cka, cka_debiased, effective_rank, cosine;
 };
-// x [n, width]: shared inputs; the first kInputs of them are used. Outputs that do not vary have no CKA.
-constexpr int64_t kLikenessInputs = 256;
+// x [n, width]: shared inputs; the first kProbeRows of them are used. Outputs that do not vary have no CKA.
 ExpertLikeness expert_likeness(const ExpertProbe&, int32_t experts, const float* x, int64_t n, int32_t width);
 
 }  // namespace swy::bench

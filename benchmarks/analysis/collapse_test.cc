@@ -183,22 +183,5 @@ TEST(ExpertLikeness, EqualAndIndependent) {
   EXPECT_TRUE(std::isnan(expert_likeness(ExpertProbe{}, experts, x.data(), n, d).cosine));
 }
 
-// Only the site's own tensors with one slice per expert count as weights.
-TEST(ExpertTensors, ByName) {
-  Params params;
-  const auto add = [&](const char* name, std::vector<int64_t> shape) {
-    TensorSpec t;
-    t.name = name, t.shape = std::move(shape);
-    params.add(std::move(t));
-  };
-  add("block1.moe.experts.w1", {4, 3, 5}), add("block1.moe.experts.shared", {3, 5}), add("block1.moe.router.w", {4, 3});
-  add("block11.moe.experts.w1", {4, 3, 5});
-  params.commit(1);
-  const auto tensors = expert_tensors(params, "block1.moe", 4);
-  ASSERT_EQ(tensors.size(), 1u);
-  EXPECT_EQ(tensors[0].size, 15);
-  EXPECT_EQ(tensors[0].value, params.find("block1.moe.experts.w1")->value);
-}
-
 }  // namespace
 }  // namespace swy::bench

@@ -53,7 +53,7 @@ RoutingTrace trace_from(const Json& j) {
   return trace;
 }
 
-TraceRecorder::TraceRecorder(const std::vector<SiteShape>& sites, int64_t state_tokens) : state_tokens_(state_tokens) {
+TraceRecorder::TraceRecorder(const std::vector<SiteShape>& sites, Limits limits) : limits_(limits) {
   for (const SiteShape& s : sites) {
     SiteRouting r;
     r.name = s.name, r.experts = s.experts, r.width = s.width;
@@ -61,30 +61,35 @@ TraceRecorder::TraceRecorder(const std::vector<SiteShape>& sites, int64_t state_
   }
 }
 
-TraceRecorder::TraceRecorder(const std::vector<moe::Site*>& sites, int64_t state_tokens)
-    : TraceRecorder(
-          [&] {
-            std::vector<SiteShape> shapes;
-            for (const moe::Site* s : sites) shapes.push_back({s->spec().name, s->spec().experts, s->spec().width});
-            return shapes;
-          }(),
-          state_tokens) {}
+namespace {
 
-void TraceRecorder::begin(int64_t tokens, const uint8_t* counted) {
-  batch_tokens_ = tokens;
-  counted_.clear();
-  for (int64_t t = 0; t < tokens; ++t)
-    if (!counted || counted[t]) counted_.push_back(t);
-  tokens_ += static_cast<int64_t>(counted_.size());
+std::vector<TraceRecorder::SiteShape> shapes(const std::vector<moe::Site*>& sites) {
+  std::vector<TraceRecorder::SiteShape> all;
+  for (const moe::Site* s : sites) all.push_back({s->spec().name, s->spec().experts, s->spec().width});
+  return all;
 }
 
-void TraceRecorder::label(const std::string& name, int32_t values, const int32_t* of) {
-  auto at =
-      std::find_if(trace_.labels.begin(), trace_.labels.end(), [&](const LabelColumn& c) { return c.name == name; });
-  if (at == trace_.labels.end()) at = trace_.labels.insert(at, {name, values, {}});
+}  // namespace
+
+TraceRecorder::TraceRecorder(const std::vector<moe::Site*>& sites, Limits limits)
+    : TraceRecorder(shapes(sites), limits) {}
+
+void TraceRecorder::begin(int64_t tokens, const uint8_t* counted) {
+  counted_.clear();
+  for (int64_t t = 0; t < tokens && !full(); ++t) {
+    if (counted && !counted[t]) continue;
+    counted_.push_back(t);
+    ++tokens_;
+  }
+}
+
+void TraceRecorder::label(const std::string& name, const int32_t* of) {
+  const auto named = [&](const LabelColumn& c) { return c.name == name; };
+  auto at = std::find_if(trace_.labels.begin(), trace_.labels.end(), named);
+  if (at == trace_.labels.end()) at = trace_.labels.insert(at, {name, 0, {}});
   for (const int64_t t : counted_) {
-    if (of[t] < -1 || of[t] >= values)
-      environment_error("label '", name, "' of token ", t, " is ", of[t], "; expected -1 to ", values - 1);
+    if (of[t] < -1) environment_error("label '", name, "' of token ", t, " is ", of[t], "; expected -1 or more");
+    at->values = std::max(at->values, of[t] + 1);
     at->of.push_back(of[t]);
   }
 }
@@ -108,7 +113,7 @@ void TraceRecorder::site(size_t index, const moe::Site::Kept& kept, const float*
       s.weight.push_back(weight(order[at]));
     }
     s.begin.push_back(static_cast<int64_t>(s.expert.size()));
-    if (states && static_cast<int64_t>(s.states.size()) < state_tokens_ * s.width)
+    if (states && static_cast<int64_t>(s.states.size()) < limits_.states * s.width)
       s.states.insert(s.states.end(), states + t * s.width, states + (t + 1) * s.width);
   }
 }

@@ -17,8 +17,8 @@
 namespace swy::bench {
 
 struct LabelColumn {
-  std::string name;  // "token", "position", "class", "domain", "cluster", "next_token", "predicted_token"
-  int32_t values = 0;
+  std::string name;         // "token", "position", "class", "domain", "cluster", "next_token", "predicted_token"
+  int32_t values = 0;       // one more than the largest value
   std::vector<int32_t> of;  // [N]
 };
 
@@ -53,7 +53,7 @@ RoutingTrace trace_from(const Json&);
 
 // Fills a trace batch by batch:
 //   recorder.begin(T, counted)         after the forward; counted [T]: 0 leaves a token out (padding, seen already)
-//   recorder.label("token", V, ids)    every column, every batch
+//   recorder.label("token", ids)       every column, every batch; ids [T], -1 where a token has none
 //   recorder.site(s, site.kept(), x)   every site, every batch; x [T, D] or null, tokens of `kept` index these T
 // and trace() when all are in. Not thread safe; copies what it is handed.
 class TraceRecorder {
@@ -62,23 +62,27 @@ class TraceRecorder {
     std::string name;
     int32_t experts, width;
   };
-  // States of the first `state_tokens` counted tokens are kept.
-  explicit TraceRecorder(const std::vector<SiteShape>& sites, int64_t state_tokens = 4096);
-  explicit TraceRecorder(const std::vector<moe::Site*>& sites, int64_t state_tokens = 4096);
+  // The first `tokens` counted tokens are recorded, later ones passed over, and of the first `states` the states too.
+  struct Limits {
+    int64_t tokens = int64_t{1} << 19, states = 4096;
+  };
+  TraceRecorder(const std::vector<SiteShape>& sites, Limits limits);
+  TraceRecorder(const std::vector<moe::Site*>& sites, Limits limits);
 
   void begin(int64_t tokens, const uint8_t* counted = nullptr);
-  void label(const std::string& name, int32_t values, const int32_t* of);
+  void label(const std::string& name, const int32_t* of);
   void site(size_t index, const moe::Site::Kept& kept, const float* states = nullptr);
 
-  int64_t tokens() const { return tokens_; }  // counted so far
+  int64_t tokens() const { return tokens_; }  // recorded so far
+  bool full() const { return tokens_ >= limits_.tokens; }
   // Throws Error (environment) when a column or a site was left out of a batch.
   const RoutingTrace& trace() const;
 
  private:
   RoutingTrace trace_;
-  int64_t state_tokens_, tokens_ = 0;
-  std::vector<int64_t> counted_;  // of this batch: indices of the tokens that count
-  int64_t batch_tokens_ = 0;
+  Limits limits_;
+  int64_t tokens_ = 0;
+  std::vector<int64_t> counted_;  // of this batch: indices of the tokens that are recorded
 };
 
 }  // namespace swy::bench
