@@ -73,6 +73,7 @@ swy_plan RouterAtSite::plan(const Exec& ex, const StepInfo& info, const swy_batc
   std::fill_n(p.metric, needs.n_metrics, 0.f);
   stage(Stage::kRouter, [&] { router_.forward(call, b, state(), p); });
   recent.reset();
+  states = static_cast<const float*>(b.x.data);
   return p;
 }
 

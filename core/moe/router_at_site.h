@@ -40,6 +40,7 @@ class RouterAtSite {
   std::vector<float> aux_weights;
   Load load, recent;  // since reset(); of the last forward
   StageObserver* observer = nullptr;
+  const float* states = nullptr;  // [T, D] x of the last forward, for as long as the model keeps it
 
   // ---- forward ----
   // The router's plan for this batch; starts `recent` afresh for the dispatchers to add to.
