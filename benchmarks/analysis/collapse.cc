@@ -74,16 +74,13 @@ double representation_collapse(const float* x, const int32_t* expert, int64_t n,
 }
 
 double effective_rank(const float* x, int64_t n, int64_t d) {
-  const bool tall = n >= d;
-  const int64_t size = tall ? d : n, length = tall ? n : d;  // the smaller Gram matrix has the same singular values
-  const auto at = [&](int64_t i, int64_t l) { return static_cast<double>(tall ? x[l * d + i] : x[i * d + l]); };
-  std::vector<double> gram(static_cast<size_t>(size * size));
-  for (int64_t i = 0; i < size; ++i) {
-    for (int64_t j = 0; j <= i; ++j) {
-      double sum = 0;
-      for (int64_t l = 0; l < length; ++l) sum += at(i, l) * at(j, l);
-      gram[static_cast<size_t>(i * size + j)] = gram[static_cast<size_t>(j * size + i)] = sum;
-    }
+  const bool tall = n >= d;  // the smaller Gram matrix has the same singular values
+  const auto size = static_cast<size_t>(tall ? d : n), length = static_cast<size_t>(tall ? n : d);
+  std::vector<double> gram(size * size), row(size);
+  for (size_t l = 0; l < length; ++l) {
+    for (size_t i = 0; i < size; ++i) row[i] = static_cast<double>(tall ? x[l * size + i] : x[i * length + l]);
+    for (size_t i = 0; i < size; ++i)
+      for (size_t j = 0; j < size; ++j) gram[i * size + j] += row[i] * row[j];
   }
   std::vector<double> s = eigenvalues(gram, static_cast<int>(size));
   double sum = 0, entropy = 0;

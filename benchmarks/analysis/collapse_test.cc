@@ -122,6 +122,40 @@ TEST(Cka, EqualsTheFeatureForm) {
   EXPECT_LT(expected, 0.9);
 }
 
+// The unbiased HSIC of Song et al. (2012), with Gram matrices whose diagonal is 0,
+//   tr(K L) + (1 K 1)(1 L 1) / ((n-1)(n-2)) - 2 / (n-2) 1 K L 1,
+// written out: the debiased CKA is HSIC(K, L) / sqrt(HSIC(K, K) HSIC(L, L)). Small n, where n and n - 2 differ.
+TEST(Cka, DebiasedIsTheUnbiasedHsic) {
+  const int64_t n = 9, d = 3;
+  std::vector<float> a = normals(n * d, 1), b = normals(n * d, 2);
+  for (size_t i = 0; i < b.size(); ++i) b[i] += a[i];
+  const auto gram = [&](const std::vector<float>& x) {
+    std::vector<double> k(static_cast<size_t>(n * n));
+    for (int64_t i = 0; i < n; ++i)
+      for (int64_t j = 0; j < n; ++j)
+        for (int64_t f = 0; f < d; ++f)
+          if (i != j)
+            k[static_cast<size_t>(i * n + j)] += static_cast<double>(x[static_cast<size_t>(i * d + f)]) *
+                                                 static_cast<double>(x[static_cast<size_t>(j * d + f)]);
+    return k;
+  };
+  const auto hsic = [&](const std::vector<double>& k, const std::vector<double>& l) {
+    double trace = 0, all_k = 0, all_l = 0, both = 0;
+    for (int64_t i = 0; i < n; ++i)
+      for (int64_t j = 0; j < n; ++j) {
+        const double kij = k[static_cast<size_t>(i * n + j)];
+        trace += kij * l[static_cast<size_t>(j * n + i)];
+        all_k += kij, all_l += l[static_cast<size_t>(i * n + j)];
+        for (int64_t m = 0; m < n; ++m) both += kij * l[static_cast<size_t>(j * n + m)];
+      }
+    const auto size = static_cast<double>(n);
+    return trace + all_k * all_l / ((size - 1) * (size - 2)) - 2 / (size - 2) * both;
+  };
+  const std::vector<double> k = gram(a), l = gram(b);
+  EXPECT_NEAR(cka(a, b, n, Kernel::kLinear, Centring::kDebiased), hsic(k, l) / std::sqrt(hsic(k, k) * hsic(l, l)),
+              1e-10);
+}
+
 // 1 for equal representations, also turned and scaled; independent ones reach d / (n + d) plainly, 0 debiased.
 TEST(Cka, Ends) {
   const int64_t n = 128, d = 64;

@@ -32,10 +32,11 @@ TEST(Sharpness, OfOneChoice) {
 }
 
 // Four tokens: unchanged first expert (second changed), changed, lost its expert, none before and after. Fluctuation
-// 2 of 3. Saturation against the later routing: 1/2, 0, left out, left out: 1/4; floor (2/4 + 1/4) / 2.
+// 2 of 3. Saturation against the later routing: 1/2, 0, left out, left out: 1/4; floor, from the earlier sets, (2/4 +
+// 1/4) / 2.
 TEST(Stability, ByHand) {
   const SiteRouting before = routing(4, {{{0, .6f}, {1, .4f}}, {{1, 1.f}}, {{2, 1.f}}, {}});
-  const SiteRouting after = routing(4, {{{0, .6f}, {2, .4f}}, {{3, 1.f}}, {}, {}});
+  const SiteRouting after = routing(4, {{{0, .6f}, {2, .4f}}, {{3, .7f}, {0, .3f}}, {}, {}});
   EXPECT_DOUBLE_EQ(routing_fluctuation(before, after), 2.0 / 3);
   EXPECT_DOUBLE_EQ(router_saturation(before, after).share, 0.25);
   EXPECT_DOUBLE_EQ(router_saturation(before, after).floor, 0.375);
