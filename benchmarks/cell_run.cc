@@ -3,6 +3,7 @@
 #include <cstdio>
 #include <memory>
 
+#include "benchmarks/analysis_run.h"
 #include "benchmarks/cell.h"
 #include "benchmarks/environment.h"
 #include "benchmarks/evaluate.h"
@@ -48,7 +49,10 @@ class Run {
         workload_(modality(cell.suite.kind).make(cell.suite, cell.data_dir)),
         trainer_(cell.suite, *workload_),
         evaluator_(*workload_, static_cast<uint64_t>(cell.seed())),
-        unit_(cell.suite.unit()) {}
+        unit_(cell.suite.unit()) {
+    if (cell.analysis && !workload_->sites().empty())
+      analysis_ = std::make_unique<AnalysisRun>(*workload_, static_cast<uint64_t>(cell.seed()));
+  }
 
   void go(const std::function<void(const Progress&)>& on_progress);
 
@@ -68,6 +72,7 @@ class Run {
   std::unique_ptr<Workload> workload_;
   Trainer trainer_;
   Evaluator evaluator_;
+  std::unique_ptr<AnalysisRun> analysis_;  // --analysis
   const std::string unit_;
   GemmProbe gemm_;
   Stopwatch wall_;
@@ -81,7 +86,12 @@ class Run {
 Evaluation Run::evaluate(bool last) {
   model::Optimizer& optimizer = trainer_.optimizer();
   if (optimizer.has_ema()) optimizer.swap_ema();
-  Evaluation result = evaluator_.run(last, last ? 0 : cell_.suite.curve_units);
+  const double progress = trainer_.budget().progress();
+  Evaluation result = evaluator_.run({.most = last ? 0 : cell_.suite.curve_units,
+                                      .progress = progress,
+                                      .planted = last,
+                                      .observer = last ? analysis_.get() : nullptr});
+  if (last && analysis_) record_["analysis"] = analysis_->result();
   if (optimizer.has_ema()) optimizer.swap_ema();
   return result;
 }
@@ -104,7 +114,9 @@ void Run::add_curve_point() {
 void Run::train(const std::function<void(const Progress&)>& on_progress) {
   const std::filesystem::path checkpoint = checkpoint_path(record_path_);
   if (cell_.resume && std::filesystem::exists(checkpoint)) {
-    curve_ = trainer_.load(checkpoint).at("curve");
+    const Json extra = trainer_.load(checkpoint);
+    curve_ = extra.at("curve");
+    if (analysis_ && extra.contains("analysis")) analysis_->restore(extra["analysis"]);
     resumed_at_ = trainer_.steps();
   }
   const Budget& budget = trainer_.budget();
@@ -129,6 +141,7 @@ void Run::train(const std::function<void(const Progress&)>& on_progress) {
                    units_of(trainer_.step_seconds().count()) / trainer_.step_seconds().sum(),
                    done > 0 ? reported / done * (1 - budget.progress()) : 0, unit_});
     }
+    if (analysis_) analysis_->after_step(evaluator_, budget.progress());
     if (budget.allows_next() && part_of(cell_.suite.evaluation_every) > point) {
       point = part_of(cell_.suite.evaluation_every);
       add_curve_point();
@@ -139,11 +152,15 @@ void Run::train(const std::function<void(const Progress&)>& on_progress) {
     }
     if (cell_.checkpoint_every > 0 && budget.allows_next() && !diverged() && part_of(cell_.checkpoint_every) > saved) {
       saved = part_of(cell_.checkpoint_every);
-      trainer_.save(checkpoint, {{"curve", curve_}});
+      Json extra = {{"curve", curve_}};
+      if (analysis_) extra["analysis"] = analysis_->state();
+      trainer_.save(checkpoint, extra);
     }
   }
   gemm_.sample(3);
-  if (!diverged()) add_curve_point();
+  if (diverged()) return;
+  if (analysis_) analysis_->at_end(evaluator_, budget.progress());
+  add_curve_point();
 }
 
 void Run::report_results() {
@@ -165,13 +182,10 @@ void Run::report_results() {
   metric("forward_flops_per_" + unit_, last_.tally.total().flops / static_cast<double>(last_.units));
 
   const auto& sites = workload_->sites();
-  std::vector<double> violation, dropped, unrouted, capacity, active;
+  std::vector<double> capacity, active;
   for (size_t s = 0; s < sites.size(); ++s) {
     const moe::Load& all = trainer_.total_load()[s];
-    const moe::Balance test = moe::balance(last_.load[s]), trained = moe::balance(all);
-    violation.push_back(test.max_violation);
-    dropped.push_back(test.dropped_share);
-    unrouted.push_back(test.unrouted_share);
+    const moe::Balance trained = moe::balance(all);
     capacity.push_back(static_cast<double>(all.capacity) / static_cast<double>(all.tokens));
     active.push_back(trained.experts_per_token);
     record_["sites"].push_back({{"name", sites[s]->spec().name},
@@ -187,9 +201,7 @@ void Run::report_results() {
                                 {"router_metrics", named(sites[s]->metric_names(), window_.metrics[s])}});
   }
   if (!sites.empty()) {
-    metric("max_violation", report::mean(violation));
-    metric("dropped_share", report::mean(dropped));
-    metric("unrouted_share", report::mean(unrouted));
+    for (const Json& m : load_metrics(last_.load)) record_["metrics"].push_back(m);
     metric("capacity_factor", report::mean(capacity));
     metric("experts_per_token", report::mean(active));
   }
@@ -197,7 +209,7 @@ void Run::report_results() {
     metric("routing_information", last_.information->nats());
     metric("routing_information_shuffled",
            last_.information->shuffled_nats(purpose_seed(static_cast<uint64_t>(cell_.seed()), Purpose::kEvaluate)));
-    metric("planted_entropy", last_.information->cluster_entropy());
+    metric("planted_entropy", last_.information->label_entropy());
   }
 }
 

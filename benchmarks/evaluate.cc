@@ -28,17 +28,22 @@ void add_information(const Scored& s, const moe::Site::Kept& kept, RoutingInform
 Evaluator::Evaluator(Workload& workload, uint64_t run_seed)
     : workload_(workload), seed_(purpose_seed(run_seed, Purpose::kEvaluate)) {}
 
-Evaluation Evaluator::run(bool planted, int64_t most, EvaluationObserver* observer) {
+Evaluation Evaluator::run(const EvaluationRequest& request) {
   Evaluation result;
   const Exec exec{&result.tally};
   const std::vector<moe::Site*>& sites = workload_.sites();
   for (moe::Site* site : sites) site->load().reset();
-  if (planted && !sites.empty() && workload_.planted_clusters() > 0)
+  if (request.planted && !sites.empty() && workload_.planted_clusters() > 0)
     result.information.emplace(workload_.planted_clusters(), sites[0]->spec().experts);
 
   int64_t right = 0;
-  for (int64_t b = 0; b < workload_.score_batches() && (most == 0 || result.scored < most); ++b) {
-    const Scored s = workload_.score(exec, {SWY_SCORE, b, seed_}, b);
+  EvaluationObserver* observer = request.observer;
+  const uint64_t seed = request.seed ? request.seed : seed_;
+  const auto more = [&] {
+    return (request.most == 0 || result.scored < request.most) && (!observer || observer->wants_more());
+  };
+  for (int64_t b = 0; b < workload_.score_batches() && more(); ++b) {
+    const Scored s = workload_.score(exec, {SWY_SCORE, b, seed, request.progress}, b);
     result.seconds += s.seconds;
     result.units += s.units;
     add_rows(s, result, right);

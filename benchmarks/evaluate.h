@@ -4,8 +4,8 @@
 #include <optional>
 #include <vector>
 
+#include "benchmarks/analysis/routing_information.h"
 #include "benchmarks/calibration.h"
-#include "benchmarks/routing_information.h"
 #include "benchmarks/workload.h"
 #include "core/device/exec.h"
 #include "core/moe/load.h"
@@ -28,14 +28,21 @@ class EvaluationObserver {
  public:
   virtual ~EvaluationObserver() = default;
   virtual void see(const Workload&, const Scored&) = 0;
+  virtual bool wants_more() const { return true; }  // false ends the evaluation
+};
+
+struct EvaluationRequest {
+  int64_t most = 0;      // score at least the first so many units, in whole batches; 0 = all
+  double progress = 1;   // share of the training budget that is spent
+  bool planted = false;  // collect RoutingInformation where the data has clusters
+  uint64_t seed = 0;     // of routers that draw; 0: the evaluator's, the same every time
+  EvaluationObserver* observer = nullptr;
 };
 
 class Evaluator {
  public:
   Evaluator(Workload& workload, uint64_t run_seed);  // the workload outlives it
-  // Scores at least the first `most` units, in whole batches; 0 = all. The sites' load is left empty. `planted`:
-  // collect RoutingInformation where the data has clusters. `observer` may be null.
-  Evaluation run(bool planted, int64_t most, EvaluationObserver* observer = nullptr);
+  Evaluation run(const EvaluationRequest&);          // leaves the sites' load empty
 
  private:
   Workload& workload_;

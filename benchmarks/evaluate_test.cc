@@ -50,7 +50,7 @@ struct Counter : EvaluationObserver {
 TEST(Evaluator, ByHand) {
   Fixed workload;
   Counter counter;
-  const Evaluation e = Evaluator(workload, 7).run(true, 0, &counter);
+  const Evaluation e = Evaluator(workload, 7).run({.planted = true, .observer = &counter});
   EXPECT_EQ(e.scored, 5);
   EXPECT_EQ(e.units, 12);
   EXPECT_DOUBLE_EQ(e.loss, 15.0 / 5);
@@ -66,8 +66,8 @@ TEST(Evaluator, ByHand) {
 // Proves that a short evaluation ends with the first batch that reaches what was asked for.
 TEST(Evaluator, Short) {
   Fixed workload;
-  EXPECT_EQ(Evaluator(workload, 7).run(false, 3).scored, 4);
-  EXPECT_EQ(Evaluator(workload, 7).run(false, 2).scored, 2);
+  EXPECT_EQ(Evaluator(workload, 7).run({.most = 3}).scored, 4);
+  EXPECT_EQ(Evaluator(workload, 7).run({.most = 2}).scored, 2);
 }
 
 // Proves the calibration error where it is known: sure and right is 0, sure and wrong is 1, as often right as sure is

@@ -191,10 +191,11 @@ void add_list_command(CLI::App& app) {
       "Examples:\n  switchyard list\n  switchyard list routers --json\nPlugins are also looked for in the directories "
       "of $SWITCHYARD_PLUGIN_PATH.");
   list->callback([=] {
-    static const std::map<std::string, std::vector<std::string>> columns = {{"routers", {"version", "name"}},
-                                                                            {"suites", {"minutes", "cells", "title"}},
-                                                                            {"datasets", {"modality", "title", "licence"}},
-                                                                            {"metrics", {"unit", "better", "doc"}}};
+    static const std::map<std::string, std::vector<std::string>> columns = {
+        {"routers", {"version", "name"}},
+        {"suites", {"minutes", "cells", "title"}},
+        {"datasets", {"modality", "title", "licence"}},
+        {"metrics", {"unit", "better", "doc"}}};
     Json all;
     for (const std::string& name : what->empty() ? kLists : std::vector<std::string>{*what}) {
       all[name] = list_of(name);

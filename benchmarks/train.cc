@@ -25,7 +25,7 @@ Trainer::Trainer(const Suite& suite, Workload& workload)
 void Trainer::step() {
   const Stopwatch watch;
   const Exec exec{&tally_};
-  const moe::StepInfo info{SWY_TRAIN, optimizer_.steps(), seed_};
+  const moe::StepInfo info{SWY_TRAIN, optimizer_.steps(), seed_, budget_.progress()};
   workload_.params().zero_grads();
   loss_ = workload_.train(exec, info);
   optimizer_.step(exec, model::lr_at(optimizer_.config(), budget_.progress()));

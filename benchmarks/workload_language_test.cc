@@ -78,7 +78,7 @@ TEST(LanguageWorkload, ScoresEveryTokenOnce) {
         for (int64_t i = 0; i < s.rows; ++i) padding += s.cluster[i] < 0;
       }
     } observer;
-    const Evaluation e = Evaluator(*workload, 1).run(true, 0, &observer);
+    const Evaluation e = Evaluator(*workload, 1).run({.planted = true, .observer = &observer});
     EXPECT_EQ(e.scored, tokens - 1);
     EXPECT_EQ(e.units, observer.rows - observer.padding);
     EXPECT_TRUE(stride == 0 ? e.units == tokens - 1 : e.units > 2 * tokens) << e.units;
@@ -100,7 +100,7 @@ TEST(LanguageWorkload, BitsPerByteOfAnyTokenizer) {
              {{"tasks",
                {{{"id", "t"}, {"dataset", "text_file:" + file.string()}, {"options", {{"tokenizer", tokenizer}}}}}}});
     const auto workload = language_modality().make(suite, "datasets");
-    const Evaluation e = Evaluator(*workload, 1).run(false, 0);
+    const Evaluation e = Evaluator(*workload, 1).run({});
     const std::vector<NamedValue> all = workload->results(e);
     EXPECT_EQ(all[0].metric, "bits_per_byte");
     EXPECT_EQ(value_of(all, "token_loss"), e.loss);
