@@ -169,10 +169,12 @@ const Case kCases[] = {
      [](const Exec& ex, const Arrays& a) { sinkhorn(ex, kSegments, a.seg, kRows, kCols, 3, a.x, a.out, a.r, a.s); }},
     {"assign_rows", 0, 20 * rows + 4 * rows,
      [](const Exec& ex, const Arrays& a) {
-       assign_rows(ex, kRows, 1, a.k, a.x, a.id, nullptr, a.i, a.j, a.out, a.count);
+       assign_rows(ex, kRows, 1, a.k, a.x, a.id, nullptr, false, a.i, a.j, a.out, a.count);
      }},
     {"assign_rows_backward", rows, 16 * rows,
-     [](const Exec& ex, const Arrays& a) { assign_rows_backward(ex, kRows, 1, a.k, nullptr, nullptr, a.x, a.add); }},
+     [](const Exec& ex, const Arrays& a) {
+       assign_rows_backward(ex, kRows, 1, a.k, nullptr, nullptr, false, a.x, a.add);
+     }},
     {"kth_largest", n, 4 * (n + kSegments * cols),
      [](const Exec& ex, const Arrays& a) {
        kth_largest(ex, kSegments, a.seg, kRows, kCols, 0.25f, 0, nullptr, a.x, a.out);
@@ -180,7 +182,7 @@ const Case kCases[] = {
     {"bucket", 0, 8 * rows + 4 * 6,
      [](const Exec& ex, const Arrays& a) { bucket(ex, kRows, 5, a.id, nullptr, a.i, a.j); }},
     {"segment_share", 0, 8 * kSegments,
-     [](const Exec& ex, const Arrays& a) { segment_share(ex, kSegments, a.seg, 0.5f, a.i); }},
+     [](const Exec& ex, const Arrays& a) { segment_share(ex, kSegments, a.seg, 0.5, nullptr, a.i); }},
     {"balanced_assignment", 10 * n, 4 * (10 * n + 4 * rows),
      [](const Exec& ex,
         const Arrays& a) { balanced_assignment(ex, kSegments, a.seg, kRows, kCols, 0.02f, nullptr, a.x, a.i, a.out); }},
