@@ -85,11 +85,9 @@ void AnalysisRun::see(const Workload& workload, const Scored& s) {
 }
 
 Json AnalysisRun::result() const {
-  AnalysisInput input{recorder_.trace()};
-  input.text = &fixed_;
+  AnalysisInput input{recorder_.trace(), &fixed_, {}, purpose_seed(run_seed_, Purpose::kEvaluate)};
   for (const moe::Site* site : workload_.sites())
     input.experts.push_back(expert_probe(workload_.params(), site->spec()));
-  input.seed = purpose_seed(run_seed_, Purpose::kEvaluate);
   return analyse(input);
 }
 

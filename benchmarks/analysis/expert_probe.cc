@@ -20,20 +20,23 @@ ExpertProbe expert_probe(const Params& params, const moe::SiteSpec& spec) {
     return p ? p->value : nullptr;
   };
   const moe::ExpertWeights all{of("w1"), of("b1"), of("w2"), of("b2")};
-  const bool gelu = all.w1 && all.b1 && all.w2 && all.b2 && probe.weights.size() == 4;
-  if (!gelu) return probe;
+  const size_t known = 2 + (all.b1 != nullptr) + (all.b2 != nullptr);
+  if (!all.w1 || !all.w2 || probe.weights.size() != known) return probe;
 
   struct Own {  // what the experts' forward needs besides the weights
     Arena arena;
     moe::Experts experts;
     Tally tally;
-    Own(int32_t width, int32_t hidden) : experts(arena, width, hidden, kProbeRows) { arena.commit(); }
+    explicit Own(const moe::SiteSpec& s) : experts(arena, s.width, s.hidden, s.activation, kProbeRows) {
+      arena.commit();
+    }
   };
-  const auto own = std::make_shared<Own>(spec.width, spec.hidden);
-  const int64_t d = spec.width, h = spec.hidden;
-  probe.run = [own, all, d, h](int32_t e, int64_t rows, const float* x, float* y) {
+  const auto own = std::make_shared<Own>(spec);
+  const int64_t d = spec.width, h = spec.hidden, in = spec.activation == ops::ActivationKind::kSwiglu ? 2 * h : h;
+  probe.run = [own, all, d, h, in](int32_t e, int64_t rows, const float* x, float* y) {
     if (rows > kProbeRows) environment_error("expert probe: ", rows, " rows; at most ", kProbeRows);
-    const moe::ExpertWeights one{all.w1 + e * d * h, all.b1 + e * h, all.w2 + e * h * d, all.b2 + e * d};
+    const moe::ExpertWeights one{all.w1 + e * d * in, all.b1 ? all.b1 + e * in : nullptr, all.w2 + e * h * d,
+                                 all.b2 ? all.b2 + e * d : nullptr};
     const int64_t begin[] = {0, rows};
     own->experts.forward(Exec{&own->tally}, 1, begin, one, x, y);
   };

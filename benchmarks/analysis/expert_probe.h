@@ -20,8 +20,9 @@ struct ExpertProbe {
 };
 constexpr int64_t kProbeRows = 256;
 
-// Of the parameters as they are when it is asked; they outlive it. Runs nothing for experts other than the two-layer
-// GELU ones with w1, b1, w2, b2 (core/moe/experts.h), and knows no weights of sites whose expert is a block.
+// Of the parameters as they are when it is asked; they outlive it. Runs nothing for experts other than those of
+// core/moe/experts.h (w1, w2 and, where the site has biases, b1, b2), and knows no weights of sites whose expert is a
+// block.
 ExpertProbe expert_probe(const Params&, const moe::SiteSpec&);
 
 }  // namespace swy::bench
