@@ -5,10 +5,11 @@
 //   step      one more token for each sequence, at its own position
 //
 // Both give the logits of the token that comes next. They equal those of a full pass over the same tokens, up to the
-// rounding of another gemm shape, for routers that are causal and drop nothing. Routers are called with SWY_PREFILL and
-// SWY_DECODE, absolute positions, and sequence ids that are the same in all calls of one sequence. A decoder uses its
-// model's layers and memory: no other call of the model may stand between a forward and its backward while it runs.
-// Allocates nothing after construction. Shapes: B sequences, S tokens, V vocabulary.
+// rounding of another gemm shape (2e-5 in the tests), for routers that choose for each token alone and drop nothing.
+// Routers are called with SWY_PREFILL and SWY_DECODE, absolute positions, and sequence ids that are the same in all
+// calls of one sequence; in a step a group holds group_sequences tokens and has room for all of them. A decoder uses
+// its model's layers and memory: a prefill or a step may not stand between a forward and its backward, which Lm
+// refuses. Allocates nothing after construction. Shapes: B sequences, S tokens, V vocabulary.
 #pragma once
 #include <memory>
 

@@ -226,6 +226,26 @@ TEST_P(LmVariants, LearnsAndRepeats) {
   EXPECT_NE(losses[0], losses[2]);
 }
 
+// Losses of a few training steps are the same bits with 1, 2 and 3 threads.
+TEST_P(LmVariants, SameBitsOnAnyThreadCount) {
+  const int before = thread_count();
+  std::vector<double> losses[3];
+  for (int threads = 1; threads <= 3; ++threads) {
+    set_thread_count(threads);
+    if (GetParam().router) router = tree_router(GetParam().router, GetParam().options, Checking::kFirst);
+    LmConfig c = GetParam().config;
+    c.width = 32, c.hidden = 96, c.context = 48;
+    TinyLmTraining t(c, router.get());
+    for (int64_t step = 0; step < 3; ++step) {
+      t.draw_batch(step);
+      losses[threads - 1].push_back(t.train(step));
+    }
+  }
+  set_thread_count(before);
+  EXPECT_EQ(losses[0], losses[1]);
+  EXPECT_EQ(losses[0], losses[2]);
+}
+
 // A sequence's loss depends neither on the rest of the batch nor on how the batch is cut into chunks, and a shorter
 // batch of the same model is a batch of a shorter model: both up to the rounding of another gemm shape.
 TEST_P(LmVariants, SequencesAreIndependent) {
