@@ -126,14 +126,16 @@ typedef struct swy_ops {
    * x may equal plan. No backward. */
   swy_status (*sinkhorn)(const swy_exec *, int64_t n_seg, const int32_t *seg, int64_t rows, int64_t cols,
                          int32_t iterations, const float *x, float *plan, float *u, float *v);
-  /* ASSIGN list from index[rows,k], weight[rows,k] (NULL = all 1/k): all first choices, then all second choices, ...;
-   * inside a choice rows go in `order` (NULL = ascending). Masked rows and choices of index -1 are left out. */
+  /* ASSIGN list from index[rows,k], weight[rows,k] (NULL = all 1/k), rows in `order` (NULL = ascending): all first
+   * choices, then all second choices, ...; or, when by_row is 1, all choices of a row together. Masked rows and choices
+   * of index -1 are left out. */
   swy_status (*assign_rows)(const swy_exec *, int64_t rows, int64_t k, const int32_t *index, const float *weight,
-                            const int32_t *order, const uint8_t *mask, int32_t *row, int32_t *expert, float *out_weight,
-                            int32_t *count);
-  /* dweight[rows,k] += gradient of the list's weights at the place each pair was listed; index as in assign_rows */
+                            const int32_t *order, const uint8_t *mask, int32_t by_row, int32_t *row, int32_t *expert,
+                            float *out_weight, int32_t *count);
+  /* dweight[rows,k] += gradient of the list's weights at the place each pair was listed */
   swy_status (*assign_rows_backward)(const swy_exec *, int64_t rows, int64_t k, const int32_t *index,
-                                     const int32_t *order, const uint8_t *mask, const float *dlist, float *dweight_add);
+                                     const int32_t *order, const uint8_t *mask, int32_t by_row, const float *dlist,
+                                     float *dweight_add);
   /* y[r,:] = mask[r] ? x[r,:] : value; x may equal y */
   swy_status (*mask_rows)(const swy_exec *, int64_t rows, int64_t cols, const uint8_t *mask, float value,
                           const float *x, float *y);
@@ -151,16 +153,17 @@ typedef struct swy_ops {
   swy_status (*capped_transport)(const swy_exec *, int64_t n_seg, const int32_t *seg, const int32_t *k, int64_t rows,
                                  int64_t cols, float cap, float entropy, int32_t iterations, const uint8_t *mask,
                                  const float *x, float *log_plan, float *work);
-  /* the k-th largest of each column of each segment, value[n_seg, cols]: k = floor(share * n) + extra, at least 1 and at
-   * most n, of the segment's n unmasked rows; n = 0 gives 0 */
-  swy_status (*kth_largest)(const swy_exec *, int64_t n_seg, const int32_t *seg, int64_t rows, int64_t cols, float share,
+  /* the k-th largest of each column of each segment, value[n_seg, cols]: k = floor(share * n + 1e-4) + extra, at least 1
+   * and at most n, of the segment's n unmasked rows; n = 0 gives 0 */
+  swy_status (*kth_largest)(const swy_exec *, int64_t n_seg, const int32_t *seg, int64_t rows, int64_t cols, double share,
                             int32_t extra, const uint8_t *mask, const float *x, float *value);
   /* rows by key: order[begin[v]] .. order[begin[v + 1] - 1] are the rows whose key is v, ascending; begin[n_keys + 1].
    * Masked rows, and rows whose key is not in [0, n_keys), stand in no bucket but behind the last one */
   swy_status (*bucket)(const swy_exec *, int64_t rows, int32_t n_keys, const int32_t *key, const uint8_t *mask,
                        int32_t *order, int32_t *begin);
-  /* out[s] = ceil(share * rows of segment s), 0 for an empty one */
-  swy_status (*segment_share)(const swy_exec *, int64_t n_seg, const int32_t *seg, float share, int32_t *out);
+  /* out[s] = ceil(share * unmasked rows of segment s), where a product within 1e-4 above an integer is that integer */
+  swy_status (*segment_share)(const swy_exec *, int64_t n_seg, const int32_t *seg, double share, const uint8_t *mask,
+                              int32_t *out);
   /* Exact loads: each unmasked row of a segment gets one column so that every column gets floor or ceil of its equal
    * share (the first ones one more) and the sum of x over the pairs is largest, to within rows * eps * (largest - least x);
    * see core/ops/balance.h. Values that are not finite count as the least finite one. Masked rows get -1.

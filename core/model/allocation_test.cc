@@ -9,6 +9,8 @@
 #include <memory>
 #include <string>
 
+#include "core/model/decode.h"
+#include "core/model/tiny_lm.h"
 #include "core/model/tiny_training.h"
 #include "core/moe/test_routers.h"
 #include "core/plugin/libc_calls.h"
@@ -70,6 +72,32 @@ TEST(Allocation, NoneInASteadyStep) {
     RecordProperty(std::string("library_allocations_") + (*name ? name : "dense"), std::to_string(theirs / 3));
     std::printf("%s: %lld allocations a step inside oneDNN and OpenMP\n", *name ? name : "dense",
                 static_cast<long long>(theirs / 3));
+  }
+}
+
+// The same for a language model's training step (forward, score, backward, AdamW, router update), dense and routed with
+// shared experts, and for prefill and decoding steps.
+TEST(Allocation, NoneInALanguageModelsSteps) {
+  if (!libc_calls_are_seen()) GTEST_SKIP() << "a sanitizer or another C library brings its own malloc";
+  for (const bool routed : {false, true}) {
+    LmConfig config = routed ? tiny_llama() : tiny_lm();
+    if (routed) config.routed_layers = {1}, config.shared_experts = 1;
+    const auto router = token_choice();
+    TinyLmTraining t(config, router.get());
+    Decoder decoder(t.lm, 3);
+    const int32_t length[] = {4, 2, 3};
+    const auto decode = [&] {
+      const Exec ex{&t.tally};
+      decoder.prefill(ex, t.token.data(), 3, 4, length);
+      for (int32_t step = 0; step < 3; ++step) decoder.step(ex, t.token.data() + step);
+    };
+    t.draw_batch(0);
+    for (int64_t step = 0; step < 3; ++step) t.train(step), decode();
+    ours = theirs = 0;
+    listen_to_libc(count);
+    for (int64_t step = 3; step < 6; ++step) t.train(step), decode();
+    listen_to_libc(nullptr);
+    EXPECT_EQ(ours, 0) << (routed ? "routed" : "dense");
   }
 }
 

@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "core/ops/gemm.h"
+#include "core/ops/rms_norm.h"
 #include "core/ops/rows.h"
 
 namespace swy::model {
@@ -10,32 +11,43 @@ namespace swy::model {
 Norm Layers::norm(const std::string& name) {
   Norm n;
   n.gain = params_.add({.name = name + ".g", .shape = {width_}, .init = Init::kConst, .init_scale = 1, .decay = false});
-  n.bias = params_.add({.name = name + ".b", .shape = {width_}, .decay = false});
+  if (rule_.norm == NormKind::kLayer && rule_.bias)
+    n.bias = params_.add({.name = name + ".b", .shape = {width_}, .decay = false});
   return n;
 }
 
-Linear Layers::linear(const std::string& w, const std::string& b, int32_t in, int32_t out, bool zero) {
-  Linear l{0, 0, in, out};
-  const float std = 1.0f / std::sqrt(static_cast<float>(in));
-  l.w =
-      params_.add({.name = w, .shape = {in, out}, .init = zero ? Init::kZero : Init::kTruncNormal, .init_scale = std});
-  l.b = params_.add({.name = b, .shape = {out}, .decay = false});
+Linear Layers::linear(const std::string& w, const std::string& b, int32_t in, int32_t out, Start start) {
+  Linear l{-1, -1, in, out};
+  TensorSpec spec{.name = w, .shape = {in, out}};
+  const float std = start == Start::kResidual ? rule_.residual_std : rule_.std;
+  if (start != Start::kZero) spec.init = std > 0 ? Init::kNormal : Init::kTruncNormal;
+  spec.init_scale = std > 0 ? std : 1.0f / std::sqrt(static_cast<float>(in));
+  l.w = params_.add(std::move(spec));
+  if (rule_.bias) l.b = params_.add({.name = b, .shape = {out}, .decay = false});
   return l;
+}
+
+Mlp Layers::mlp(const std::string& name, int32_t hidden) {
+  Mlp m;
+  const auto wide = static_cast<int32_t>(ops::pre_columns(rule_.activation, hidden));
+  m.fc1 = linear(name + ".w1", name + ".b1", width_, wide);
+  m.fc2 = linear(name + ".w2", name + ".b2", hidden, width_, Start::kResidual);
+  m.hidden = hidden;
+  return m;
 }
 
 BlockLayers Layers::attention(const std::string& block) {
   BlockLayers b;
   b.ln1 = norm(block + ".ln1");
   b.qkv = linear(block + ".attn.qkv.w", block + ".attn.qkv.b", width_, 3 * width_);
-  b.proj = linear(block + ".attn.proj.w", block + ".attn.proj.b", width_, width_);
+  b.proj = linear(block + ".attn.proj.w", block + ".attn.proj.b", width_, width_, Start::kResidual);
   b.ln2 = norm(block + ".ln2");
   return b;
 }
 
 BlockLayers Layers::block(const std::string& block, int32_t hidden) {
   BlockLayers b = attention(block);
-  b.fc1 = linear(block + ".mlp.w1", block + ".mlp.b1", width_, hidden);
-  b.fc2 = linear(block + ".mlp.w2", block + ".mlp.b2", hidden, width_);
+  b.mlp = mlp(block + ".mlp", hidden);
   return b;
 }
 
@@ -51,11 +63,14 @@ void Layers::project_backward(const Exec& ex, const Linear& l, int64_t n, const 
 
 void Layers::normalise(const Exec& ex, const Norm& norm, int64_t n, const float* x, float* y, float* mean,
                        float* rstd) const {
-  ops::layer_norm(ex, n, width_, kEps, x, value(norm.gain), value(norm.bias), y, mean, rstd);
+  if (rule_.norm == NormKind::kRms) return ops::rms_norm(ex, n, width_, rule_.eps, x, value(norm.gain), y, rstd);
+  ops::layer_norm(ex, n, width_, rule_.eps, x, value(norm.gain), value(norm.bias), y, mean, rstd);
 }
 
 void Layers::normalise_backward(const Exec& ex, const Norm& norm, int64_t n, const float* x, const float* mean,
                                 const float* rstd, const float* dy, float* dx_add) const {
+  if (rule_.norm == NormKind::kRms)
+    return ops::rms_norm_backward(ex, n, width_, x, value(norm.gain), rstd, dy, dx_add, grad(norm.gain));
   ops::layer_norm_backward(ex, n, width_, x, value(norm.gain), mean, rstd, dy, dx_add, grad(norm.gain),
                            grad(norm.bias));
 }

@@ -133,10 +133,10 @@ struct RoutedBlock::Impl {
     const int64_t d = spec.width, h = spec.hidden;
     float *u = at(pre, row * h), *f = at(update, row * d);
     layers.normalise(ex, block.ln2, n, at(mid, row * d), at(c_norm), at(c_mean), at(c_rstd));
-    layers.project(ex, block.fc1, n, at(c_norm), 0, u);
-    ops::bias_gelu(ex, n, h, u, value(block.fc1.b), at(c_wide));
-    ops::add_bias(ex, n, d, f, value(block.fc2.b), f);
-    layers.project(ex, block.fc2, n, at(c_wide), 1, f);
+    layers.project(ex, block.mlp.fc1, n, at(c_norm), 0, u);
+    ops::bias_gelu(ex, n, h, u, value(block.mlp.fc1.b), at(c_wide));
+    ops::add_bias(ex, n, d, f, value(block.mlp.fc2.b), f);
+    layers.project(ex, block.mlp.fc2, n, at(c_wide), 1, f);
   }
 
   void backward(const Exec& ex, const moe::StepInfo& info, const moe::SequenceBatch& sequences, const float* stream,
@@ -171,12 +171,12 @@ struct RoutedBlock::Impl {
     const int64_t d = spec.width, h = spec.hidden;
     const float* u = at(mid, row * d);
     float *df = at(update, row * d), *du = at(dmid, row * d), *act = at(c_wide), *dpre = at(c_dwide), *in = at(c_norm);
-    ops::gemm(ex, false, true, n, h, d, 1, df, value(block.fc2.w), 0, dpre);
-    ops::bias_gelu_backward(ex, n, h, at(pre, row * h), value(block.fc1.b), dpre, act, grad(block.fc1.b));
-    layers.project_backward(ex, block.fc2, n, act, df, nullptr);
-    ops::bias_backward(ex, n, d, df, grad(block.fc2.b));
+    ops::gemm(ex, false, true, n, h, d, 1, df, value(block.mlp.fc2.w), 0, dpre);
+    ops::bias_gelu_backward(ex, n, h, at(pre, row * h), value(block.mlp.fc1.b), dpre, act, grad(block.mlp.fc1.b));
+    layers.project_backward(ex, block.mlp.fc2, n, act, df, nullptr);
+    ops::bias_backward(ex, n, d, df, grad(block.mlp.fc2.b));
     layers.normalise(ex, block.ln2, n, u, in, at(c_mean), at(c_rstd));
-    layers.project_backward(ex, block.fc1, n, in, dpre, in);
+    layers.project_backward(ex, block.mlp.fc1, n, in, dpre, in);
     std::memset(du, 0, n * d * sizeof(float));
     layers.normalise_backward(ex, block.ln2, n, u, at(c_mean), at(c_rstd), in, du);
     ops::axpby(ex, n * d, 1, du, 1, df);

@@ -68,21 +68,30 @@ struct Block {
     loss();
     ffn.backward(exec, info, sequences, x.data(), coefficient.data(), dx.data(), dresidual.data());
   }
-  // One expert's MLP on one token, in double: out [D].
+  // One expert's MLP on one token, in double: out [D]. SwiGLU's gate and up are the halves of w1 and b1.
   std::vector<double> expert(const double* w1, const double* b1, const double* w2, const double* b2,
                              const double* in) const {
     const int64_t d = ffn.spec().width, h = ffn.spec().hidden;
     std::vector<double> out(b2, b2 + d);
-    for (int64_t j = 0; j < h; ++j) {
+    const bool gated = ffn.spec().activation == ops::ActivationKind::kSwiglu;
+    const int64_t p = pre_columns();
+    const auto pre = [&](int64_t j) {
       double u = b1[j];
-      for (int64_t i = 0; i < d; ++i) u += in[i] * w1[i * h + j];
-      const double a = 0.5 * u * (1 + std::tanh(std::sqrt(2 / M_PI) * (u + 0.044715 * u * u * u)));
+      for (int64_t i = 0; i < d; ++i) u += in[i] * w1[i * p + j];
+      return u;
+    };
+    for (int64_t j = 0; j < h; ++j) {
+      const double u = pre(j);
+      const double a = gated ? u / (1 + std::exp(-u)) * pre(h + j)
+                             : 0.5 * u * (1 + std::tanh(std::sqrt(2 / M_PI) * (u + 0.044715 * u * u * u)));
       for (int64_t i = 0; i < d; ++i) out[i] += a * w2[j * d + i];
     }
     return out;
   }
+  int64_t pre_columns() const { return ops::pre_columns(ffn.spec().activation, ffn.spec().hidden); }
   std::vector<double> value(const std::string& name) const {
     const Param* p = params.find(ffn.spec().name + "." + name);
+    if (!p) return std::vector<double>(static_cast<size_t>(ffn.spec().experts * (pre_columns() + ffn.spec().width)));
     return {p->value, p->value + p->size};
   }
 };

@@ -40,18 +40,25 @@ CallMemory::CallMemory(Arena& arena, const SiteSpec& spec, const swy_site& site,
 
 swy_batch CallMemory::batch(int32_t phase, const SequenceBatch& sequences, const float* x,
                             const float* residual) const {
-  const int32_t n_sequences = sequences.n_sequences, s = spec_.sequence_tokens, tokens = n_sequences * s,
-                n_groups = spec_.groups(n_sequences);
+  const int32_t n_sequences = sequences.n_sequences, n_groups = spec_.groups(n_sequences);
+  const int32_t s = sequences.sequence_tokens ? sequences.sequence_tokens : spec_.sequence_tokens;
+  const int32_t tokens = n_sequences * s;
   auto *position = arena_.as<int32_t>(position_), *sequence = arena_.as<int32_t>(sequence_begin_);
   auto *group = arena_.as<int32_t>(group_begin_), *capacity = arena_.as<int32_t>(group_capacity_);
   auto* id = arena_.as<int64_t>(sequence_id_);
-  for (int32_t t = 0; t < tokens; ++t) position[t] = t % s;
+  for (int32_t t = 0; t < tokens; ++t)
+    position[t] = (sequences.first_position ? sequences.first_position[t / s] : 0) + t % s;
   for (int32_t b = 0; b <= n_sequences; ++b) sequence[b] = b * s;
   for (int32_t b = 0; b < n_sequences; ++b) id[b] = b;
-  for (int32_t g = 0; g <= n_groups; ++g) group[g] = std::min(g * site_.group_tokens, tokens);
+  for (int32_t g = 0; g <= n_groups; ++g) group[g] = std::min(g * spec_.group_sequences * s, tokens);
   const CapacityRule& rule = phase == SWY_TRAIN ? spec_.train_capacity : spec_.eval_capacity;
-  for (int32_t g = 0; g < n_groups; ++g)
-    capacity[g] = needs_.capacity ? needs_.capacity : rule.of(group[g + 1] - group[g], spec_.experts);
+  for (int32_t g = 0; g < n_groups; ++g) {
+    const int32_t size = group[g + 1] - group[g];
+    capacity[g] = needs_.capacity ? needs_.capacity
+                  : phase == SWY_DECODE
+                      ? std::min(size, site_.max_capacity)  // a rule for sequences gives one token no slot
+                      : rule.of(size, spec_.experts);
+  }
 
   const bool wants_residual = needs_.inputs & SWY_IN_RESIDUAL;
   if (wants_residual && !residual) usage_error(spec_.name, ": the router reads the residual stream; none was given");

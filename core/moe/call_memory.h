@@ -12,7 +12,7 @@ namespace swy::moe {
 
 // Where a step stands; the same for every site.
 struct StepInfo {
-  int32_t phase = 0;  // SWY_TRAIN or SWY_SCORE
+  int32_t phase = 0;  // SWY_TRAIN, SWY_SCORE, SWY_PREFILL or SWY_DECODE
   int64_t step = 0;
   uint64_t run_seed = 0;
   double progress = 0;  // share of the training budget spent before this step
@@ -21,6 +21,8 @@ struct StepInfo {
 // The sequences of one call. Every pointer is the caller's and stays valid until backward.
 struct SequenceBatch {
   int32_t n_sequences;
+  int32_t sequence_tokens = 0;                                  // of this call; 0 = the site's
+  const int32_t* first_position = nullptr;                      // [B] of each sequence's first token; null: all 0
   const uint8_t* mask = nullptr;                                // [T] 0 = padding; null: no padding
   int32_t n_tasks = 0;                                          // tasks known to the model; 0 = none
   const int32_t* sequence_task = nullptr;                       // [B] in [0, n_tasks)

@@ -8,10 +8,10 @@
 
 namespace swy::moe {
 
-DispatchMerge::DispatchMerge(Arena& arena, int32_t width, int32_t hidden, int32_t experts, int32_t max_rows)
-    : arena_(arena), experts_(experts) {
-  const int64_t d = width, h = hidden;
-  const int64_t sizes[] = {d * h, h, h * d, d};
+DispatchMerge::DispatchMerge(Arena& arena, const SiteSpec& spec, int32_t max_rows)
+    : arena_(arena), experts_(spec.experts) {
+  const int64_t d = spec.width, h = spec.hidden, p = ops::pre_columns(spec.activation, h), bias = spec.expert_bias;
+  const int64_t sizes[] = {d * p, bias * p, h * d, bias * d};
   begin_ = arena.reserve("merge.begin", (max_rows + 1) * static_cast<int64_t>(sizeof(int64_t)));
   for (int i = 0; i < 4; ++i) {
     size_[i] = sizes[i];
@@ -40,19 +40,21 @@ void DispatchMerge::pack(const swy_batch& batch, const swy_plan& plan, Load& loa
 void DispatchMerge::merge(const Exec& ex, const swy_batch& batch, const swy_plan& plan, const ExpertWeights& w) {
   const float* from[] = {w.w1, w.b1, w.w2, w.b2};
   for (int i = 0; i < 4; ++i)
-    ops::gemm(ex, false, false, batch.n_rows, size_[i], experts_, 1, plan.mix, from[i], 0,
-              arena_.as<float>(merged_[i]));
+    if (size_[i])
+      ops::gemm(ex, false, false, batch.n_rows, size_[i], experts_, 1, plan.mix, from[i], 0,
+                arena_.as<float>(merged_[i]));
 }
 
 ExpertWeights DispatchMerge::merged() const {
-  return {arena_.as<float>(merged_[0]), arena_.as<float>(merged_[1]), arena_.as<float>(merged_[2]),
-          arena_.as<float>(merged_[3])};
+  const auto at = [&](int i) { return size_[i] ? arena_.as<float>(merged_[i]) : nullptr; };
+  return {at(0), at(1), at(2), at(3)};
 }
 
 ExpertGrads DispatchMerge::zeroed_grads(const swy_batch& batch) {
-  for (int i = 0; i < 4; ++i) std::fill_n(arena_.as<float>(grads_[i]), batch.n_rows * size_[i], 0.f);
-  return {arena_.as<float>(grads_[0]), arena_.as<float>(grads_[1]), arena_.as<float>(grads_[2]),
-          arena_.as<float>(grads_[3])};
+  const auto at = [&](int i) { return size_[i] ? arena_.as<float>(grads_[i]) : nullptr; };
+  for (int i = 0; i < 4; ++i)
+    if (size_[i]) std::fill_n(at(i), batch.n_rows * size_[i], 0.f);
+  return {at(0), at(1), at(2), at(3)};
 }
 
 void DispatchMerge::merge_backward(const Exec& ex, const swy_batch& batch, const swy_plan& plan, const ExpertWeights& w,
@@ -60,6 +62,7 @@ void DispatchMerge::merge_backward(const Exec& ex, const swy_batch& batch, const
   const float* from[] = {w.w1, w.b1, w.w2, w.b2};
   float* to[] = {g.w1, g.b1, g.w2, g.b2};
   for (int i = 0; i < 4; ++i) {
+    if (!size_[i]) continue;
     const float* d = arena_.as<float>(grads_[i]);
     ops::gemm(ex, false, true, batch.n_rows, experts_, size_[i], 1, d, from[i], i == 0 ? 0.f : 1.f, dmix);
     ops::gemm(ex, true, false, experts_, size_[i], batch.n_rows, 1, plan.mix, d, 1, to[i]);

@@ -12,12 +12,13 @@
 #include "core/device/exec.h"
 #include "core/moe/experts.h"
 #include "core/moe/load.h"
+#include "core/moe/site.h"
 
 namespace swy::moe {
 
 class DispatchMerge {
  public:
-  DispatchMerge(Arena& arena, int32_t width, int32_t hidden, int32_t experts, int32_t max_rows);
+  DispatchMerge(Arena& arena, const SiteSpec&, int32_t max_rows);
 
   void pack(const swy_batch&, const swy_plan&, Load& load);
   const int64_t* begin() const { return arena_.as<int64_t>(begin_); }  // [R + 1] tokens
@@ -32,7 +33,7 @@ class DispatchMerge {
  private:
   Arena& arena_;
   int32_t experts_;
-  int64_t size_[4];  // elements of w1, b1, w2, b2 of one expert
+  int64_t size_[4];  // elements of w1, b1, w2, b2 of one expert; 0 = no such tensor
   int begin_, merged_[4], grads_[4];
 };
 

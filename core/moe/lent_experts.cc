@@ -7,18 +7,18 @@
 
 namespace swy::moe {
 
-LentExperts::LentExperts(Arena& arena, int32_t width, int32_t hidden, int32_t experts, int64_t max_rows, Load& load)
+LentExperts::LentExperts(Arena& arena, const SiteSpec& spec, int64_t max_rows, Load& load)
     : arena_(arena),
-      width_(width),
-      count_(experts),
+      width_(spec.width),
+      count_(spec.experts),
       max_rows_(max_rows),
       load_(load),
-      experts_(arena, width, hidden, max_rows) {
-  const int64_t matrix = max_rows * width * static_cast<int64_t>(sizeof(float));
+      experts_(arena, spec.width, spec.hidden, spec.activation, max_rows) {
+  const int64_t matrix = max_rows * width_ * static_cast<int64_t>(sizeof(float));
   constexpr auto kIndex = static_cast<int64_t>(sizeof(int64_t));
   first_ = arena.reserve("lent.first", SWY_EXPERTS_CALLS * kIndex);
   size_ = arena.reserve("lent.size", SWY_EXPERTS_CALLS * kIndex);
-  begin_ = arena.reserve("lent.begin", SWY_EXPERTS_CALLS * (experts + 1) * kIndex);
+  begin_ = arena.reserve("lent.begin", SWY_EXPERTS_CALLS * (count_ + 1) * kIndex);
   order_ = arena.reserve("lent.order", max_rows * static_cast<int64_t>(sizeof(int32_t)));
   in_ = arena.reserve("lent.in", matrix), out_ = arena.reserve("lent.out", matrix);
 }

@@ -7,6 +7,7 @@
 #include "core/device/arena.h"
 #include "core/moe/experts.h"
 #include "core/moe/load.h"
+#include "core/moe/site.h"
 #include "core/plugin/site_experts.h"
 
 namespace swy::moe {
@@ -14,7 +15,7 @@ namespace swy::moe {
 class LentExperts : public SiteExperts {
  public:
   // `load` outlives this; forward adds to it.
-  LentExperts(Arena&, int32_t width, int32_t hidden, int32_t experts, int64_t max_rows, Load& load);
+  LentExperts(Arena&, const SiteSpec&, int64_t max_rows, Load& load);
   // Before the router's forward call: whose parameters these are, and that no call was made yet.
   void begin(const ExpertWeights&, const ExpertGrads&);
 

@@ -21,8 +21,8 @@ struct RoutedFfn::Impl {
   const SiteSpec& spec;
   const CallMemory& memory;
 
-  int w1, b1, w2, b2;         // handles in params
-  int packed = -1, out = -1;  // spans: expert inputs and outputs [N, D]
+  int w1, w2, b1 = -1, b2 = -1;  // handles in params; -1: no biases
+  int packed = -1, out = -1;     // spans: expert inputs and outputs [N, D]
   std::optional<DispatchAssign> assign;
   std::optional<DispatchDense> dense;
   std::optional<DispatchMerge> merge;
@@ -37,18 +37,21 @@ struct RoutedFfn::Impl {
 
   // ---- declaration ----
   void declare_experts() {
-    const int64_t e = spec.experts, d = spec.width, h = spec.hidden;
-    auto add = [&](const char* name, std::vector<int64_t> shape, int64_t fan_in) {
+    const int64_t e = spec.experts, d = spec.width, h = spec.hidden, p = ops::pre_columns(spec.activation, h);
+    auto add = [&](const char* name, std::vector<int64_t> shape, int64_t fan_in, float std = 0) {
       TensorSpec t;
       t.name = spec.name + ".experts." + name;
       t.shape = std::move(shape);
       if (fan_in) t.init = Init::kTruncNormal, t.init_scale = 1 / std::sqrt(static_cast<float>(fan_in));
+      if (std > 0) t.init = Init::kNormal, t.init_scale = std;
       t.decay = fan_in != 0;
       t.copies = spec.identical_experts ? e : 1;
       return params.add(std::move(t));
     };
-    w1 = add("w1", {e, d, h}, d), b1 = add("b1", {e, h}, 0);
-    w2 = add("w2", {e, h, d}, h), b2 = add("b2", {e, d}, 0);
+    w1 = add("w1", {e, d, p}, d, spec.expert_std);
+    if (spec.expert_bias) b1 = add("b1", {e, p}, 0);
+    w2 = add("w2", {e, h, d}, h, spec.expert_out_std);
+    if (spec.expert_bias) b2 = add("b2", {e, d}, 0);
   }
 
   void reserve() {
@@ -61,20 +64,26 @@ struct RoutedFfn::Impl {
       rows = static_cast<int64_t>(site.max_groups) * spec.experts * needs.slots;
       dense.emplace(arena, spec.width, spec.experts, needs.slots);
     } else {
-      merge.emplace(arena, spec.width, spec.hidden, spec.experts, most_rows(site, needs));
+      merge.emplace(arena, spec, most_rows(site, needs));
     }
-    experts.emplace(arena, spec.width, spec.hidden, rows);
+    experts.emplace(arena, spec.width, spec.hidden, spec.activation, rows);
     const int64_t bytes = rows * spec.width * static_cast<int64_t>(sizeof(float));
     packed = arena.reserve(spec.name + ".packed", merge ? 0 : bytes);
     out = arena.reserve(spec.name + ".out", bytes);
     if (needs.expert_rows > 0) {
-      lent.emplace(arena, spec.width, spec.hidden, spec.experts, needs.expert_rows, router.recent);
+      lent.emplace(arena, spec, needs.expert_rows, router.recent);
       router.experts = &*lent;
     }
   }
 
-  ExpertWeights weights() const { return {params[w1].value, params[b1].value, params[w2].value, params[b2].value}; }
-  ExpertGrads grads() const { return {params[w1].grad, params[b1].grad, params[w2].grad, params[b2].grad}; }
+  ExpertWeights weights() const {
+    const auto of = [&](int handle) { return handle < 0 ? nullptr : params[handle].value; };
+    return {of(w1), of(b1), of(w2), of(b2)};
+  }
+  ExpertGrads grads() const {
+    const auto of = [&](int handle) { return handle < 0 ? nullptr : params[handle].grad; };
+    return {of(w1), of(b1), of(w2), of(b2)};
+  }
   template <class Body>
   void stage(Stage s, Body&& body) {
     router.stage(s, body);

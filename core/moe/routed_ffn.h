@@ -3,7 +3,7 @@
 //   forward   router -> plan; capacity in list order; dispatch; expert MLPs; combine
 //   backward  combine, experts, dispatch reversed; dL/dplan -> router's backward -> dx, router gradients
 //
-// Experts are two-layer MLPs with bias and GELU, [D] -> [H] -> [D], E of them per site.
+// Experts are two-layer MLPs, [D] -> [H] -> [D], E of them per site, with GELU or SwiGLU (core/moe/experts.h).
 // Shapes: T tokens, D width, E experts, H hidden.
 #pragma once
 #include <memory>
@@ -21,7 +21,7 @@ class RoutedFfn : public Site {
   ~RoutedFfn() override;
 
   // y[T, D] += routed output. x is the normalised input, residual the stream before it (may be null when the
-  // router does not ask). T = sequences * sequence_tokens. Both stay valid until backward.
+  // router does not ask). T = sequences * the call's sequence_tokens. Both stay valid until backward.
   void forward(const Exec&, const StepInfo&, const SequenceBatch&, const float* x, const float* residual, float* y_add);
   // Adds dL/dx for dy = dL/dy and all parameter gradients, aux losses included. Same x and sequences. A router that
   // reads the residual stream adds its gradient into dresidual_add, which may be dy itself.

@@ -20,7 +20,10 @@ struct Named {
   OptionText options;
   double factor;  // slots per token
   int32_t group_sequences, sequences;
+  ops::ActivationKind activation = ops::ActivationKind::kGelu;
+  bool bias = true;
 };
+constexpr auto kSwiglu = ops::ActivationKind::kSwiglu;
 
 template <const char* const& Id>
 const swy_router* plugin() {
@@ -66,6 +69,11 @@ const std::vector<Named>& routers() {
       {"assign_by_task_roomy", assign_by_task, {}, 4, 1, 4},
       {"reads_residual", reads_residual, {}, 1, 2, 5},
       {"nothing", nothing, {}, 1, 1, 5},
+      {"token_choice_swiglu", plugin<kTokenChoice>, {{"k", "2"}, {"noise", "0"}}, 1, 2, 5, kSwiglu, true},
+      {"token_choice_no_bias", plugin<kTokenChoice>, {{"k", "1"}}, 1, 2, 5, ops::ActivationKind::kGelu, false},
+      {"soft_moe_swiglu_no_bias", plugin<kSoftMoe>, {}, 1, 1, 4, kSwiglu, false},
+      {"merge_by_sequence_swiglu", merge_by_sequence, {}, 1, 1, 4, kSwiglu, true},
+      {"merge_by_sequence_swiglu_no_bias", merge_by_sequence, {}, 1, 1, 4, kSwiglu, false},
   };
   return all;
 }
@@ -75,6 +83,7 @@ SiteSpec site_of(const Named& n) {
   s.train_capacity.factor = s.eval_capacity.factor = n.factor;
   s.group_sequences = n.group_sequences;
   s.max_tasks = 3, s.d_task = 4;
+  s.activation = n.activation, s.expert_bias = n.bias;
   return s;
 }
 
@@ -141,13 +150,13 @@ TEST_P(RoutedFfnTest, AssignEqualsThePlainBlock) {
   b.loss();
   const RoutedFfn::Kept kept = b.ffn.kept();
   if (!kept.token) return;  // DENSE and MERGE have their own test below
-  const int64_t d = 6, h = 5;
+  const int64_t d = 6, h = 5, p = b.pre_columns();
   const auto w1 = b.value("experts.w1"), b1 = b.value("experts.b1"), w2 = b.value("experts.w2"),
              b2 = b.value("experts.b2");
   std::vector<double> want(b.y.size()), x(b.x.begin(), b.x.end());
   for (int64_t i = 0; i < kept.count; ++i) {
     const int64_t t = kept.token[i], e = kept.expert[i];
-    const auto out = b.expert(&w1[e * d * h], &b1[e * h], &w2[e * h * d], &b2[e * d], &x[t * d]);
+    const auto out = b.expert(&w1[e * d * p], &b1[e * p], &w2[e * h * d], &b2[e * d], &x[t * d]);
     for (int64_t c = 0; c < d; ++c) want[t * d + c] += double{kept.weight[kept.entry[i]]} * out[c];
   }
   for (size_t i = 0; i < want.size(); ++i) ASSERT_NEAR(b.y[i], want[i], 2e-5 * (1 + std::fabs(want[i]))) << i;
@@ -180,33 +189,37 @@ TEST_P(RoutedFfnTest, CapacityHoldsAndLoadAddsUp) {
   EXPECT_EQ(load.unrouted, std::count(of_token.begin(), of_token.end(), 0));
 }
 
-// MERGE: each sequence runs through sum_e mix_e W_e, in double.
+// MERGE: each sequence runs through sum_e mix_e W_e, in double, whatever the experts are.
 TEST(RoutedFfnShapes, MergeEqualsThePlainBlock) {
-  Block b(*merge_by_sequence(), {}, small_site(), 3);
-  b.loss();
-  const int64_t d = 6, experts = 4, s = 8;
-  const auto gate = b.value("router.gate");
-  std::vector<std::vector<double>> all = {b.value("experts.w1"), b.value("experts.b1"), b.value("experts.w2"),
-                                          b.value("experts.b2")};
-  for (int64_t r = 0; r < 3; ++r) {
-    std::vector<double> mean(d), mix(experts);
-    for (int64_t t = 0; t < s; ++t)
-      for (int64_t c = 0; c < d; ++c) mean[c] += double{b.x[(r * s + t) * d + c]} / static_cast<double>(s);
-    double sum = 0;
-    for (int64_t e = 0; e < experts; ++e) {
-      for (int64_t c = 0; c < d; ++c) mix[e] += mean[c] * gate[c * experts + e];
-      sum += mix[e] = std::exp(mix[e]);
-    }
-    std::vector<std::vector<double>> merged;
-    for (const auto& w : all) {
-      const size_t one = w.size() / experts;
-      merged.emplace_back(one);
-      for (size_t i = 0; i < w.size(); ++i) merged.back()[i % one] += mix[i / one] / sum * w[i];
-    }
-    for (int64_t t = r * s; t < (r + 1) * s; ++t) {
-      const std::vector<double> x(&b.x[t * d], &b.x[t * d] + d);
-      const auto out = b.expert(merged[0].data(), merged[1].data(), merged[2].data(), merged[3].data(), x.data());
-      for (int64_t c = 0; c < d; ++c) EXPECT_NEAR(b.y[t * d + c], out[c], 2e-5);
+  for (const bool swiglu : {false, true}) {
+    SiteSpec spec = small_site();
+    if (swiglu) spec.activation = kSwiglu, spec.expert_bias = false;
+    Block b(*merge_by_sequence(), {}, spec, 3);
+    b.loss();
+    const int64_t d = 6, experts = 4, s = 8;
+    const auto gate = b.value("router.gate");
+    std::vector<std::vector<double>> all = {b.value("experts.w1"), b.value("experts.b1"), b.value("experts.w2"),
+                                            b.value("experts.b2")};
+    for (int64_t r = 0; r < 3; ++r) {
+      std::vector<double> mean(d), mix(experts);
+      for (int64_t t = 0; t < s; ++t)
+        for (int64_t c = 0; c < d; ++c) mean[c] += double{b.x[(r * s + t) * d + c]} / static_cast<double>(s);
+      double sum = 0;
+      for (int64_t e = 0; e < experts; ++e) {
+        for (int64_t c = 0; c < d; ++c) mix[e] += mean[c] * gate[c * experts + e];
+        sum += mix[e] = std::exp(mix[e]);
+      }
+      std::vector<std::vector<double>> merged;
+      for (const auto& w : all) {
+        const size_t one = w.size() / experts;
+        merged.emplace_back(one);
+        for (size_t i = 0; i < w.size(); ++i) merged.back()[i % one] += mix[i / one] / sum * w[i];
+      }
+      for (int64_t t = r * s; t < (r + 1) * s; ++t) {
+        const std::vector<double> x(&b.x[t * d], &b.x[t * d] + d);
+        const auto out = b.expert(merged[0].data(), merged[1].data(), merged[2].data(), merged[3].data(), x.data());
+        for (int64_t c = 0; c < d; ++c) EXPECT_NEAR(b.y[t * d + c], out[c], 2e-5);
+      }
     }
   }
 }

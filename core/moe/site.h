@@ -5,6 +5,7 @@
 
 #include "core/abi/router.h"
 #include "core/moe/capacity.h"
+#include "core/ops/ffn.h"
 
 namespace swy::moe {
 
@@ -20,6 +21,9 @@ struct SiteSpec {
   int32_t clusters = 0;                            // planted clusters of synthetic data; 0 = none known
   CapacityRule train_capacity, eval_capacity;
   bool identical_experts = true;  // all experts start from the same weights (V-MoE's default)
+  ops::ActivationKind activation = ops::ActivationKind::kGelu;
+  bool expert_bias = true;
+  float expert_std = 0, expert_out_std = 0;  // normal start of w1 and of w2; 0: LeCun truncated normal
 
   int32_t groups(int32_t sequences) const { return (sequences + group_sequences - 1) / group_sequences; }
   // Throws Error (usage) when the capacity rule leaves an expert without a slot.

@@ -118,14 +118,6 @@ void for_each_head(const AttentionShape& shape, void* workspace, Body&& body) {
                });
 }
 
-// e^x for x <= 1 or so: no overflow to guard against, and below e^-87 (the smallest normal number) nothing is left
-// anyway.
-inline float exp_below(float x) {
-  int32_t n;
-  const float e = vec::exp_reduced(x < -87.0f ? -87.0f : x, &n) + 1.0f;
-  return e * vec::power_of_two(n);
-}
-
 // Largest of x[0..n), n > 0; lane by lane, because a single running maximum does not become vector code everywhere.
 float row_max(const float* x, int64_t n) {
   float lane[kLanes];

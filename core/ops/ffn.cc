@@ -46,17 +46,35 @@ inline void gelu_both(float u, float* value, float* slope) {
   *slope = s + y * s * (1.0f - s) * (1.59576912f + 3.0f * 0.0713548163f * y * y);
 }
 
+// sigmoid(u); far below zero the exponential stays in range and u times the result is 0 for all purposes.
+inline float silu_gate(float u) {
+  int32_t n;
+  const float e = vec::exp_reduced(vec::clamp(-u, -80.0f, 80.0f), &n) + 1.0f;
+  return 1.0f / (1.0f + e * vec::power_of_two(n));
+}
+
+// body(bias_at) with bias_at(c) = bias[c], or 0 where there is none; the loop is compiled for both.
+template <class Body>
+void with_bias(const float* bias, Body&& body) {
+  if (bias)
+    body([bias](int64_t c) { return bias[c]; });
+  else
+    body([](int64_t) { return 0.0f; });
+}
+
 }  // namespace
 
 void bias_gelu(const Exec& ex, int64_t rows, int64_t cols, const float* pre, const float* bias, float* act) {
   if (!count(ex, extent(rows, cols, 8), 4 * (extent(rows, cols, 2) + extent(cols)))) return;
-  for_rows(rows, cols, [&](int64_t begin, int64_t end) {
-    for (int64_t r = begin; r < end; ++r) {
-      const float* x = pre + r * cols;
-      float* y = act + r * cols;
+  with_bias(bias, [&](auto bias_at) {
+    for_rows(rows, cols, [&](int64_t begin, int64_t end) {
+      for (int64_t r = begin; r < end; ++r) {
+        const float* x = pre + r * cols;
+        float* y = act + r * cols;
 #pragma omp simd
-      for (int64_t c = 0; c < cols; ++c) y[c] = gelu(x[c] + bias[c]);
-    }
+        for (int64_t c = 0; c < cols; ++c) y[c] = gelu(x[c] + bias_at(c));
+      }
+    });
   });
 }
 
@@ -64,46 +82,114 @@ void bias_gelu_backward(const Exec& ex, int64_t rows, int64_t cols, const float*
                         float* act, float* dbias_add) {
   const double tensors = act ? 4 : 3;
   if (!count(ex, extent(rows, cols, 18), 4 * (tensors * extent(rows, cols) + extent(cols, 3)))) return;
-  for_column_blocks(rows, cols, [&](int64_t first, int64_t width) {
-    float sum[kColumns] = {};
-    for (int64_t r = 0; r < rows; ++r) {
-      const float *x = pre + r * cols + first, *b = bias + first;
-      float* g = d + r * cols + first;
-      float value, slope;
-      if (act) {
-        float* y = act + r * cols + first;
+  with_bias(bias, [&](auto bias_at) {
+    for_column_blocks(rows, cols, [&](int64_t first, int64_t width) {
+      float sum[kColumns] = {};
+      for (int64_t r = 0; r < rows; ++r) {
+        const float* x = pre + r * cols + first;
+        float* g = d + r * cols + first;
+        float value, slope;
+        if (act) {
+          float* y = act + r * cols + first;
 #pragma omp simd private(value, slope)
-        for (int64_t c = 0; c < width; ++c) {
-          gelu_both(x[c] + b[c], &value, &slope);
-          y[c] = value;
-          g[c] *= slope;
-          sum[c] += g[c];
-        }
-      } else {
+          for (int64_t c = 0; c < width; ++c) {
+            gelu_both(x[c] + bias_at(first + c), &value, &slope);
+            y[c] = value;
+            g[c] *= slope;
+            sum[c] += g[c];
+          }
+        } else {
 #pragma omp simd private(value, slope)
-        for (int64_t c = 0; c < width; ++c) {
-          gelu_both(x[c] + b[c], &value, &slope);
-          g[c] *= slope;
-          sum[c] += g[c];
+          for (int64_t c = 0; c < width; ++c) {
+            gelu_both(x[c] + bias_at(first + c), &value, &slope);
+            g[c] *= slope;
+            sum[c] += g[c];
+          }
         }
       }
-    }
-    for (int64_t c = 0; c < width; ++c) dbias_add[first + c] += sum[c];
+      for (int64_t c = 0; dbias_add && c < width; ++c) dbias_add[first + c] += sum[c];
+    });
   });
 }
 
-void add_bias(const Exec& ex, int64_t rows, int64_t cols, const float* x, const float* bias, float* y) {
-  if (!count(ex, extent(rows, cols), 4 * (extent(rows, cols, 2) + extent(cols)))) return;
-  for_rows(rows, cols, [&](int64_t begin, int64_t end) {
-    for (int64_t r = begin; r < end; ++r) {
+void bias_swiglu(const Exec& ex, int64_t rows, int64_t hidden, const float* pre, const float* bias, float* act) {
+  const double elements = extent(rows, hidden);
+  if (!count(ex, (bias ? 7 : 5) * elements, 4 * (3 * elements + (bias ? 2 : 0) * extent(hidden)))) return;
+  with_bias(bias, [&](auto bias_at) {
+    for_rows(rows, 2 * hidden, [&](int64_t begin, int64_t end) {
+      for (int64_t r = begin; r < end; ++r) {
+        const float *gate = pre + r * 2 * hidden, *up = gate + hidden;
+        float* y = act + r * hidden;
 #pragma omp simd
-      for (int64_t c = 0; c < cols; ++c) y[r * cols + c] = x[r * cols + c] + bias[c];
-    }
+        for (int64_t c = 0; c < hidden; ++c) {
+          const float u = gate[c] + bias_at(c);
+          y[c] = u * silu_gate(u) * (up[c] + bias_at(hidden + c));
+        }
+      }
+    });
+  });
+}
+
+void bias_swiglu_backward(const Exec& ex, int64_t rows, int64_t hidden, const float* pre, const float* bias,
+                          const float* dact, float* dpre, float* act, float* dbias_add) {
+  const double elements = extent(rows, hidden);
+  if (!count(ex, (bias ? 15 : 11) * elements, 4 * ((act ? 6 : 5) * elements + (bias ? 6 : 0) * extent(hidden)))) return;
+  with_bias(bias, [&](auto bias_at) {
+    for_column_blocks(rows, hidden, [&](int64_t first, int64_t width) {
+      float gate_sum[kColumns] = {}, up_sum[kColumns] = {}, spare[kColumns];
+      for (int64_t r = 0; r < rows; ++r) {
+        const float *gate = pre + r * 2 * hidden + first, *up = gate + hidden, *g = dact + r * hidden + first;
+        float *dgate = dpre + r * 2 * hidden + first, *dup = dgate + hidden;
+        float* y = act ? act + r * hidden + first : spare;
+#pragma omp simd
+        for (int64_t c = 0; c < width; ++c) {
+          const float u = gate[c] + bias_at(first + c), v = up[c] + bias_at(hidden + first + c);
+          const float s = silu_gate(u), silu = u * s, of_act = g[c];
+          dgate[c] = of_act * v * (s + silu * (1.0f - s));
+          dup[c] = of_act * silu;
+          gate_sum[c] += dgate[c];
+          up_sum[c] += dup[c];
+          y[c] = silu * v;
+        }
+      }
+      for (int64_t c = 0; dbias_add && c < width; ++c) {
+        dbias_add[first + c] += gate_sum[c];
+        dbias_add[hidden + first + c] += up_sum[c];
+      }
+    });
+  });
+}
+
+void activate(const Exec& ex, ActivationKind kind, int64_t rows, int64_t hidden, const float* pre, const float* bias,
+              float* act) {
+  (kind == ActivationKind::kSwiglu ? bias_swiglu : bias_gelu)(ex, rows, hidden, pre, bias, act);
+}
+
+Activated activate_backward(const Exec& ex, ActivationKind kind, int64_t rows, int64_t hidden, const float* pre,
+                            const float* bias, float* dact, float* spare, float* dbias_add) {
+  if (kind == ActivationKind::kSwiglu) {
+    bias_swiglu_backward(ex, rows, hidden, pre, bias, dact, spare, dact, dbias_add);
+    return {dact, spare};
+  }
+  bias_gelu_backward(ex, rows, hidden, pre, bias, dact, spare, dbias_add);
+  return {spare, dact};
+}
+
+void add_bias(const Exec& ex, int64_t rows, int64_t cols, const float* x, const float* bias, float* y) {
+  if (!bias && y == x) return;
+  if (!count(ex, bias ? extent(rows, cols) : 0, 4 * (extent(rows, cols, 2) + (bias ? extent(cols) : 0)))) return;
+  with_bias(bias, [&](auto bias_at) {
+    for_rows(rows, cols, [&](int64_t begin, int64_t end) {
+      for (int64_t r = begin; r < end; ++r) {
+#pragma omp simd
+        for (int64_t c = 0; c < cols; ++c) y[r * cols + c] = x[r * cols + c] + bias_at(c);
+      }
+    });
   });
 }
 
 void bias_backward(const Exec& ex, int64_t rows, int64_t cols, const float* dy, float* dbias_add) {
-  if (!count(ex, extent(rows, cols), 4 * (extent(rows, cols) + extent(cols, 2)))) return;
+  if (!dbias_add || !count(ex, extent(rows, cols), 4 * (extent(rows, cols) + extent(cols, 2)))) return;
   for_column_blocks(rows, cols, [&](int64_t first, int64_t width) {
     float sum[kColumns] = {};
     for (int64_t r = 0; r < rows; ++r) {

@@ -1,17 +1,21 @@
 // The elementwise half of an MLP, fused so that each activation is read and written once:
 //
-//   pre = x W1 (gemm)    act = gelu(pre + b1)    y = act W2 (gemm) + b2
+//   pre = x W1 (gemm)    act = gelu(pre + b1)                                   y = act W2 (gemm) + b2
+//   SwiGLU:              act = silu(gate) * up,  gate|up = the halves of pre + b1, 2H columns
 //
 // GELU is the tanh form 0.5 u (1 + tanh(sqrt(2/pi) (u + 0.044715 u^3))) (Hendrycks & Gimpel 2016; the default of Flax
-// and V-MoE). Only `pre` has to be kept: backward recomputes act from the tanh it needs anyway. Shapes: matrices [rows,
-// cols] row-major, biases [cols]. Zero rows are fine. Column sums run down the rows in order, so they are the same for
-// any thread count.
+// and V-MoE); silu(u) = u sigmoid(u), SwiGLU is Shazeer's (2020). Only `pre` has to be kept: backward recomputes act
+// from the sigmoid it needs anyway. Shapes: matrices [rows, cols] row-major, biases [cols]; a bias that is null is 0
+// and gets no gradient. Zero rows are fine. Column sums run down the rows in order, so they are the same for any thread
+// count.
 #pragma once
 #include <cstdint>
 
 #include "core/device/exec.h"
 
 namespace swy::ops {
+
+enum class ActivationKind { kGelu, kSwiglu };
 
 // act = gelu(pre + bias); act may equal pre (but backward needs pre).
 void bias_gelu(const Exec&, int64_t rows, int64_t cols, const float* pre, const float* bias, float* act);
@@ -20,10 +24,30 @@ void bias_gelu(const Exec&, int64_t rows, int64_t cols, const float* pre, const 
 void bias_gelu_backward(const Exec&, int64_t rows, int64_t cols, const float* pre, const float* bias, float* d,
                         float* act, float* dbias_add);
 
-// y = x + bias by row; y may equal x.
+// The same for SwiGLU: pre, bias, dpre and dbias have 2 * hidden columns, gate first; act [rows, hidden]. dact [rows,
+// hidden] is read, dpre written; act (may be null, may be dact) is written once more.
+void bias_swiglu(const Exec&, int64_t rows, int64_t hidden, const float* pre, const float* bias, float* act);
+void bias_swiglu_backward(const Exec&, int64_t rows, int64_t hidden, const float* pre, const float* bias,
+                          const float* dact, float* dpre, float* act, float* dbias_add);
+
+// Columns of pre for `hidden` columns of act.
+inline int64_t pre_columns(ActivationKind kind, int64_t hidden) {
+  return kind == ActivationKind::kSwiglu ? 2 * hidden : hidden;
+}
+// The same by kind. Backward uses up dact [rows, hidden]: dpre and act lie in it and in `spare` [rows, pre_columns], or
+// the other way round.
+void activate(const Exec&, ActivationKind, int64_t rows, int64_t hidden, const float* pre, const float* bias,
+              float* act);
+struct Activated {
+  float *act, *dpre;
+};
+Activated activate_backward(const Exec&, ActivationKind, int64_t rows, int64_t hidden, const float* pre,
+                            const float* bias, float* dact, float* spare, float* dbias_add);
+
+// y = x + bias by row; y may equal x. A null bias makes it a copy.
 void add_bias(const Exec&, int64_t rows, int64_t cols, const float* x, const float* bias, float* y);
 
-// dbias += column sums of dy.
+// dbias += column sums of dy; nothing where it is null.
 void bias_backward(const Exec&, int64_t rows, int64_t cols, const float* dy, float* dbias_add);
 
 }  // namespace swy::ops

@@ -63,6 +63,56 @@ TEST_P(FfnCases, BiasGeluBackward) {
   for (int64_t i = 0; i < rows * cols; ++i) ASSERT_NEAR(again[i], d[i], 1e-6);
 }
 
+double silu(double u) { return u / (1 + std::exp(-u)); }
+
+// SwiGLU is silu(gate) * up of the biased halves; backward gives both derivatives (central differences), the forward
+// value once more (also over the gradient it came from) and the column sums of both halves.
+TEST_P(FfnCases, BiasSwiglu) {
+  const auto [rows, cols] = GetParam();
+  const auto pre = draw(rows * 2 * cols, 8, 3), bias = draw(2 * cols, 9), dact = draw(rows * cols, 10);
+  std::vector<float> act(rows * cols, NAN), dpre(rows * 2 * cols, NAN), again = dact, dbias(2 * cols, 1.f);
+  Tally tally;
+  bias_swiglu(Exec{&tally}, rows, cols, pre.data(), bias.data(), act.data());
+  bias_swiglu_backward(Exec{&tally}, rows, cols, pre.data(), bias.data(), again.data(), dpre.data(), again.data(),
+                       dbias.data());
+  std::vector<double> sum(2 * cols, 1);
+  for (int64_t r = 0; r < rows; ++r)
+    for (int64_t c = 0; c < cols; ++c) {
+      const int64_t i = r * cols + c, at = r * 2 * cols + c;
+      const double u = static_cast<double>(pre[at]) + bias[c], v = static_cast<double>(pre[at + cols]) + bias[cols + c];
+      const double h = 1e-5, dgate = dact[i] * v * (silu(u + h) - silu(u - h)) / (2 * h), dup = dact[i] * silu(u);
+      ASSERT_NEAR(act[i], silu(u) * v, 2e-6 * (1 + std::fabs(silu(u) * v)));
+      ASSERT_EQ(again[i], act[i]);
+      ASSERT_NEAR(dpre[at], dgate, 2e-6 * (1 + std::fabs(dgate)));
+      ASSERT_NEAR(dpre[at + cols], dup, 2e-6 * (1 + std::fabs(dup)));
+      sum[c] += dgate, sum[cols + c] += dup;
+    }
+  for (int64_t c = 0; c < 2 * cols; ++c) EXPECT_NEAR(dbias[c], sum[c], 2e-5 * (1 + static_cast<double>(rows)));
+}
+
+// Without a bias every op does what it does with a bias of zeros, and asks for no place for its gradient.
+TEST_P(FfnCases, NoBiasIsZeroBias) {
+  const auto [rows, cols] = GetParam();
+  const auto pre = draw(rows * 2 * cols, 11, 3), dact = draw(rows * cols, 12);
+  const std::vector<float> zeros(2 * cols, 0.f);
+  const auto all = [&](const float* bias) {
+    Tally tally;
+    const Exec ex{&tally};
+    std::vector<float> act(rows * cols), gate(rows * cols), dpre(rows * 2 * cols), d = dact, y(rows * cols);
+    std::vector<float> dbias(2 * cols), dbias2(2 * cols);
+    bias_gelu(ex, rows, cols, pre.data(), bias, act.data());
+    bias_gelu_backward(ex, rows, cols, pre.data(), bias, d.data(), nullptr, bias ? dbias.data() : nullptr);
+    bias_swiglu(ex, rows, cols, pre.data(), bias, gate.data());
+    bias_swiglu_backward(ex, rows, cols, pre.data(), bias, dact.data(), dpre.data(), nullptr,
+                         bias ? dbias2.data() : nullptr);
+    add_bias(ex, rows, cols, pre.data(), bias, y.data());
+    bias_backward(ex, rows, cols, dact.data(), bias ? dbias.data() : nullptr);
+    for (const auto* more : {&gate, &dpre, &d, &y}) act.insert(act.end(), more->begin(), more->end());
+    return act;
+  };
+  EXPECT_EQ(all(nullptr), all(zeros.data()));
+}
+
 // add_bias and its backward by plain loops; sums do not depend on the thread count.
 TEST_P(FfnCases, Bias) {
   const auto [rows, cols] = GetParam();
@@ -105,15 +155,29 @@ TEST(Ffn, GeluTails) {
   EXPECT_NEAR(d[3], 1, 1e-6);
 }
 
+// Far from zero SwiGLU's gate is 0 or u and its slope 0 or 1.
+TEST(Ffn, SwigluTails) {
+  const std::vector<float> pre = {-1e6f, -60, 60, 1e6f, 1, 1, 1, 1}, dact(4, 1.f);
+  std::vector<float> act(4), dpre(8);
+  Tally tally;
+  bias_swiglu_backward(Exec{&tally}, 1, 4, pre.data(), nullptr, dact.data(), dpre.data(), act.data(), nullptr);
+  EXPECT_NEAR(act[0], 0, 1e-12);
+  EXPECT_FLOAT_EQ(act[3], 1e6f);
+  for (int i = 0; i < 4; ++i) EXPECT_NEAR(dpre[i], i < 2 ? 0 : 1, 1e-6);
+}
+
 // A dry run counts and touches nothing.
 TEST(Ffn, Dry) {
   Tally tally;
   const Exec dry{&tally, true};
-  bias_gelu(dry, 2, 3, nullptr, nullptr, nullptr);
-  bias_gelu_backward(dry, 2, 3, nullptr, nullptr, nullptr, nullptr, nullptr);
-  add_bias(dry, 2, 3, nullptr, nullptr, nullptr);
-  bias_backward(dry, 2, 3, nullptr, nullptr);
-  EXPECT_EQ(tally.total().flops, 6 * (8 + 18 + 1 + 1));
+  auto* there = reinterpret_cast<float*>(8);  // any access would crash
+  bias_gelu(dry, 2, 3, nullptr, there, nullptr);
+  bias_gelu_backward(dry, 2, 3, nullptr, there, nullptr, nullptr, there);
+  bias_swiglu(dry, 2, 3, nullptr, there, nullptr);
+  bias_swiglu_backward(dry, 2, 3, nullptr, there, nullptr, nullptr, nullptr, there);
+  add_bias(dry, 2, 3, nullptr, there, nullptr);
+  bias_backward(dry, 2, 3, nullptr, there);
+  EXPECT_EQ(tally.total().flops, 6 * (8 + 18 + 7 + 15 + 1 + 1));
 }
 
 }  // namespace

@@ -7,9 +7,14 @@
 #include "core/base/parallel.h"
 #include "core/ops/balance.h"
 #include "core/ops/check.h"
+#include "core/ops/embedding.h"
+#include "core/ops/ffn.h"
 #include "core/ops/gemm.h"
+#include "core/ops/loss.h"
 #include "core/ops/maps.h"
 #include "core/ops/random.h"
+#include "core/ops/rms_norm.h"
+#include "core/ops/rotary.h"
 #include "core/ops/rows.h"
 #include "core/ops/sinkhorn.h"
 #include "core/ops/softmax.h"
@@ -78,6 +83,36 @@ const Case kCases[] = {
      [](const Exec& ex, const Arrays& a) {
        layer_norm_backward(ex, kRows, kCols, a.x, a.y, a.x, a.y, a.w, a.add, a.r, a.s);
      }},
+    {"rms_norm", 4 * n, 4 * (2 * n + rows + cols),
+     [](const Exec& ex, const Arrays& a) { rms_norm(ex, kRows, kCols, 1e-6f, a.x, a.y, a.out, a.r); }},
+    {"rms_norm_backward", 10 * n, 4 * (4 * n + rows + 3 * cols),
+     [](const Exec& ex, const Arrays& a) { rms_norm_backward(ex, kRows, kCols, a.x, a.y, a.x, a.w, a.add, a.r); }},
+    {"bias_swiglu", 7 * n / 2, 4 * (3 * n / 2 + cols),
+     [](const Exec& ex, const Arrays& a) { bias_swiglu(ex, kRows, kCols / 2, a.x, a.y, a.out); }},
+    {"bias_swiglu_backward", 15 * n / 2, 4 * (6 * n / 2 + 3 * cols),
+     [](const Exec& ex, const Arrays& a) {
+       bias_swiglu_backward(ex, kRows, kCols / 2, a.x, a.y, a.w, a.out, a.add, a.r);
+     }},
+    {"bias_rotary", (6 + 3) * 1000.0 * 40, 4 * 6 * 1000.0 * 40,
+     [](const Exec& ex, const Arrays& a) {
+       bias_rotary(ex, {1000, 100, 5, 8}, nullptr, a.x, a.y, a.add);
+     }},
+    {"rotary_backward", 6 * 1000.0 * 40, 16 * 1000.0 * 40,
+     [](const Exec& ex, const Arrays& a) {
+       rotary_backward(ex, {1000, 100, 5, 8}, nullptr, a.x, a.add);
+     }},
+    {"embed", n, 4 * (3 * n + rows),
+     [](const Exec& ex, const Arrays& a) {
+       embed(ex, {kRows, 100, kCols}, a.id, nullptr, a.x, a.y, a.out);
+     }},
+    {"embed_backward", 2 * n, 4 * (5 * n + rows),
+     [](const Exec& ex, const Arrays& a) {
+       embed_backward(ex, {kRows, 100, kCols}, a.id, nullptr, a.x, a.add, a.out);
+     }},
+    {"token_cross_entropy", 8 * n, 4 * (2 * n + 2 * rows),
+     [](const Exec& ex, const Arrays& a) {
+       token_cross_entropy(ex, kRows, kCols, a.x, a.i, 1, a.r, nullptr, nullptr, a.out);
+     }},
     {"affine", 2 * n, 8 * n, [](const Exec& ex, const Arrays& a) { unary(ex, SWY_AFFINE, kAll, 2, 1, a.x, a.out); }},
     {"gelu", 8 * n, 8 * n, [](const Exec& ex, const Arrays& a) { unary(ex, SWY_GELU, kAll, 0, 0, a.x, a.out); }},
     {"gelu backward", 14 * n, 20 * n,
@@ -134,10 +169,12 @@ const Case kCases[] = {
      [](const Exec& ex, const Arrays& a) { sinkhorn(ex, kSegments, a.seg, kRows, kCols, 3, a.x, a.out, a.r, a.s); }},
     {"assign_rows", 0, 20 * rows + 4 * rows,
      [](const Exec& ex, const Arrays& a) {
-       assign_rows(ex, kRows, 1, a.k, a.x, a.id, nullptr, a.i, a.j, a.out, a.count);
+       assign_rows(ex, kRows, 1, a.k, a.x, a.id, nullptr, false, a.i, a.j, a.out, a.count);
      }},
     {"assign_rows_backward", rows, 16 * rows,
-     [](const Exec& ex, const Arrays& a) { assign_rows_backward(ex, kRows, 1, a.k, nullptr, nullptr, a.x, a.add); }},
+     [](const Exec& ex, const Arrays& a) {
+       assign_rows_backward(ex, kRows, 1, a.k, nullptr, nullptr, false, a.x, a.add);
+     }},
     {"kth_largest", n, 4 * (n + kSegments * cols),
      [](const Exec& ex, const Arrays& a) {
        kth_largest(ex, kSegments, a.seg, kRows, kCols, 0.25f, 0, nullptr, a.x, a.out);
@@ -145,7 +182,7 @@ const Case kCases[] = {
     {"bucket", 0, 8 * rows + 4 * 6,
      [](const Exec& ex, const Arrays& a) { bucket(ex, kRows, 5, a.id, nullptr, a.i, a.j); }},
     {"segment_share", 0, 8 * kSegments,
-     [](const Exec& ex, const Arrays& a) { segment_share(ex, kSegments, a.seg, 0.5f, a.i); }},
+     [](const Exec& ex, const Arrays& a) { segment_share(ex, kSegments, a.seg, 0.5, nullptr, a.i); }},
     {"balanced_assignment", 10 * n, 4 * (10 * n + 4 * rows),
      [](const Exec& ex,
         const Arrays& a) { balanced_assignment(ex, kSegments, a.seg, kRows, kCols, 0.02f, nullptr, a.x, a.i, a.out); }},

@@ -14,4 +14,13 @@ namespace swy::ops {
 int64_t cross_entropy(const Exec&, int64_t rows, int64_t classes, float smoothing, const float* logits,
                       const int32_t* label, float scale, float* loss, float* dlogits);
 
+// The loss of a language model: no smoothing, and rows whose target is -1 have loss 0 and gradient 0. Writes loss
+// [rows] and, where not null, predicted [rows] (largest logit, lowest index on ties), confidence [rows] (its
+// probability) and dlogits (may be logits), for all rows. Counted as above.
+struct TokenScore {
+  int64_t scored = 0, right = 0;  // rows with a target; those predicted right
+};
+TokenScore token_cross_entropy(const Exec&, int64_t rows, int64_t classes, const float* logits, const int32_t* target,
+                               float scale, float* loss, int32_t* predicted, float* confidence, float* dlogits);
+
 }  // namespace swy::ops

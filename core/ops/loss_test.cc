@@ -78,5 +78,60 @@ TEST(CrossEntropy, EmptyAndDry) {
   EXPECT_EQ(tally.total().flops, 8 * 30);
 }
 
+// A language model's loss: the formula and its gradient where there is a target, zeros where there is none, the most
+// likely token and its probability everywhere; the same with the gradient written over the logits.
+TEST(TokenCrossEntropy, IsTheFormulaWithRowsLeftOut) {
+  for (const int64_t classes : {2, 27, 256, 1000}) {
+    const int64_t rows = 9;
+    Random random(classes);
+    std::vector<float> x(rows * classes), loss(rows, NAN), d(rows * classes, NAN), confidence(rows, NAN);
+    for (float& v : x) v = 3 * random.normal();
+    std::vector<int32_t> target(rows), predicted(rows, -7);
+    for (int64_t r = 0; r < rows; ++r)
+      target[r] = r % 3 == 1 ? -1 : static_cast<int32_t>(random.below(static_cast<uint32_t>(classes)));
+    x[3 * classes + target[3]] = 30;  // one certain hit
+    Tally tally;
+    const TokenScore score = token_cross_entropy(Exec{&tally}, rows, classes, x.data(), target.data(), 0.5f,
+                                                 loss.data(), predicted.data(), confidence.data(), d.data());
+    int64_t right = 0;
+    for (int64_t r = 0; r < rows; ++r) {
+      const std::vector<double> row(x.begin() + r * classes, x.begin() + (r + 1) * classes);
+      const auto best = static_cast<int32_t>(std::max_element(row.begin(), row.end()) - row.begin());
+      EXPECT_EQ(predicted[r], best);
+      EXPECT_NEAR(confidence[r], std::exp(-row_loss(row.data(), classes, best, 0)), 2e-6);
+      right += target[r] == best;
+      EXPECT_NEAR(loss[r], target[r] < 0 ? 0 : row_loss(row.data(), classes, target[r], 0), 2e-5);
+      for (int64_t c = 0; c < classes; ++c) {
+        const double p = std::exp(-row_loss(row.data(), classes, static_cast<int32_t>(c), 0));
+        ASSERT_NEAR(d[r * classes + c], target[r] < 0 ? 0 : 0.5 * (p - (c == target[r])), 1e-6);
+      }
+    }
+    EXPECT_EQ(score.scored, 6);
+    EXPECT_EQ(score.right, right);
+    EXPECT_GE(right, 1);
+    std::vector<float> loss_only(rows), in_place = x;
+    token_cross_entropy(Exec{&tally}, rows, classes, x.data(), target.data(), 0, loss_only.data(), nullptr, nullptr,
+                        nullptr);
+    EXPECT_EQ(loss_only, loss);
+    token_cross_entropy(Exec{&tally}, rows, classes, in_place.data(), target.data(), 0.5f, loss_only.data(), nullptr,
+                        nullptr, in_place.data());
+    EXPECT_EQ(in_place, d);
+  }
+}
+
+// Logits of +-10000 give the exact limit: loss 0 or 20000, gradient 0 or 1.
+TEST(TokenCrossEntropy, ExtremeLogits) {
+  const std::vector<float> x = {10000, -10000, 10000, -10000};
+  const std::vector<int32_t> target = {0, 1};
+  std::vector<float> loss(2), d(4);
+  Tally tally;
+  token_cross_entropy(Exec{&tally}, 2, 2, x.data(), target.data(), 1, loss.data(), nullptr, nullptr, d.data());
+  EXPECT_NEAR(loss[0], 0, 1e-6);
+  EXPECT_FLOAT_EQ(loss[1], 20000);
+  EXPECT_NEAR(d[0], 0, 1e-6);
+  EXPECT_NEAR(d[2], 1, 1e-6);
+  EXPECT_NEAR(d[3], -1, 1e-6);
+}
+
 }  // namespace
 }  // namespace swy::ops

@@ -24,7 +24,8 @@ void fill(const Exec&, int64_t n, float value, float* y);
 void constant(const Exec&, int64_t n, const float* values, float* y);  // y = values, which lie in host memory
 void to_float(const Exec&, int64_t n, const int32_t* x, float* y);
 void to_integer(const Exec&, int64_t n, const float* x, int32_t* y);  // to the nearest, halves to even
-void keep_index(const Exec&, int64_t n, const float* keep, const int32_t* index, int32_t* out);  // keep > 0 ? index : -1
+void keep_index(const Exec&, int64_t n, const float* keep, const int32_t* index,
+                int32_t* out);  // keep > 0 ? index : -1
 
 // y = sum or mean of x[m,n] over rows ([n]) or columns ([m]); backward: dx += dy, divided by the count for a mean.
 // Rows whose mask is 0 (null: none) are left out of sums over rows and of their count.

@@ -19,11 +19,15 @@ uint32_t radix_key(float x, bool descending) {
 
 // fn(choice, row) for every pair that is listed, in list order.
 template <class Fn>
-void for_listed(int64_t rows, int64_t k, const int32_t* index, const int32_t* order, const uint8_t* mask, Fn fn) {
-  for (int64_t j = 0; j < k; ++j)
+void for_listed(int64_t rows, int64_t k, const int32_t* index, const int32_t* order, const uint8_t* mask, bool by_row,
+                Fn fn) {
+  const int64_t rounds = by_row ? 1 : k, each = by_row ? k : 1;
+  for (int64_t j0 = 0; j0 < rounds; ++j0)
     for (int64_t i = 0; i < rows; ++i) {
       const int64_t r = order ? order[i] : i;
-      if ((!mask || mask[r]) && index[r * k + j] >= 0) fn(j, r);
+      if (mask && !mask[r]) continue;
+      for (int64_t j = j0; j < j0 + each; ++j)
+        if (index[r * k + j] >= 0) fn(j, r);
     }
 }
 
@@ -68,11 +72,11 @@ void split_segments(const Exec& ex, int64_t n_seg, const int32_t* seg, int64_t r
 }
 
 void assign_rows(const Exec& ex, int64_t rows, int64_t k, const int32_t* index, const float* weight,
-                 const int32_t* order, const uint8_t* mask, int32_t* row, int32_t* expert, float* out_weight,
-                 int32_t* total) {
+                 const int32_t* order, const uint8_t* mask, bool by_row, int32_t* row, int32_t* expert,
+                 float* out_weight, int32_t* total) {
   if (!count(ex, 0, (weight ? 20 : 16) * extent(rows, k) + ((order ? 4 : 0) + (mask ? 1 : 0)) * extent(rows))) return;
   int64_t at = 0;
-  for_listed(rows, k, index, order, mask, [&](int64_t j, int64_t r) {
+  for_listed(rows, k, index, order, mask, by_row, [&](int64_t j, int64_t r) {
     row[at] = static_cast<int32_t>(r);
     expert[at] = index[r * k + j];
     out_weight[at] = weight ? weight[r * k + j] : 1.0f / static_cast<float>(k);
@@ -82,10 +86,10 @@ void assign_rows(const Exec& ex, int64_t rows, int64_t k, const int32_t* index, 
 }
 
 void assign_rows_backward(const Exec& ex, int64_t rows, int64_t k, const int32_t* index, const int32_t* order,
-                          const uint8_t* mask, const float* dlist, float* dweight_add) {
+                          const uint8_t* mask, bool by_row, const float* dlist, float* dweight_add) {
   if (!count(ex, extent(rows, k), 16 * extent(rows, k) + ((order ? 4 : 0) + (mask ? 1 : 0)) * extent(rows))) return;
   int64_t at = 0;
-  for_listed(rows, k, index, order, mask, [&](int64_t j, int64_t r) { dweight_add[r * k + j] += dlist[at++]; });
+  for_listed(rows, k, index, order, mask, by_row, [&](int64_t j, int64_t r) { dweight_add[r * k + j] += dlist[at++]; });
 }
 
 void bucket(const Exec& ex, int64_t rows, int32_t n_keys, const int32_t* key, const uint8_t* mask, int32_t* order,
@@ -107,10 +111,13 @@ void bucket(const Exec& ex, int64_t rows, int32_t n_keys, const int32_t* key, co
   begin[0] = 0;
 }
 
-void segment_share(const Exec& ex, int64_t n_seg, const int32_t* seg, float share, int32_t* out) {
+void segment_share(const Exec& ex, int64_t n_seg, const int32_t* seg, double share, const uint8_t* mask, int32_t* out) {
   if (!count(ex, 0, 8 * extent(n_seg))) return;
-  for (int64_t s = 0; s < n_seg; ++s)
-    out[s] = static_cast<int32_t>(std::ceil(share * static_cast<float>(seg[s + 1] - seg[s])));
+  for (int64_t s = 0; s < n_seg; ++s) {
+    int64_t n = seg[s + 1] - seg[s];
+    for (int64_t r = seg[s]; mask && r < seg[s + 1]; ++r) n -= mask[r] == 0;
+    out[s] = static_cast<int32_t>(std::ceil(share * static_cast<double>(n) - 1e-4));
+  }
 }
 
 }  // namespace swy::ops

@@ -61,7 +61,7 @@ List assign(int64_t rows, int64_t k, const Ints& index, const float* weight, con
             const uint8_t* mask) {
   Bench bench;
   List list{Ints(rows * k, -1), Ints(rows * k, -1), Floats(rows * k, -1)};
-  assign_rows(bench.ex, rows, k, index.data(), weight, order, mask, list.row.data(), list.expert.data(),
+  assign_rows(bench.ex, rows, k, index.data(), weight, order, mask, false, list.row.data(), list.expert.data(),
               list.weight.data(), &list.count);
   return list;
 }
@@ -97,11 +97,11 @@ TEST(AssignRows, Backward) {
   const Floats dlist = {1, 2, 3, 4};
   Floats dweight(6, 10);
   const int32_t index[] = {0, 1, 0, 1, 0, 1};
-  assign_rows_backward(bench.ex, 3, 2, index, order, mask, dlist.data(), dweight.data());
+  assign_rows_backward(bench.ex, 3, 2, index, order, mask, false, dlist.data(), dweight.data());
   EXPECT_EQ(dweight, (Floats{12, 14, 10, 10, 11, 13}));
   const Floats identity = {1, 2, 3, 4, 5, 6};
   dweight.assign(6, 0);
-  assign_rows_backward(bench.ex, 3, 2, index, nullptr, nullptr, identity.data(), dweight.data());
+  assign_rows_backward(bench.ex, 3, 2, index, nullptr, nullptr, false, identity.data(), dweight.data());
   EXPECT_EQ(dweight, (Floats{1, 4, 2, 5, 3, 6}));
 }
 
@@ -112,15 +112,24 @@ TEST(AssignRows, LeavesOutDroppedChoices) {
   const Floats weight = {1, 2, 3, 4, 5, 6};
   int32_t row[6], expert[6], count;
   float out[6];
-  assign_rows(bench.ex, 3, 2, index, weight.data(), nullptr, nullptr, row, expert, out, &count);
+  assign_rows(bench.ex, 3, 2, index, weight.data(), nullptr, nullptr, false, row, expert, out, &count);
   ASSERT_EQ(count, 4);
   EXPECT_EQ(std::vector<int32_t>(row, row + 4), (std::vector<int32_t>{0, 2, 1, 2}));
   EXPECT_EQ(std::vector<int32_t>(expert, expert + 4), (std::vector<int32_t>{2, 1, 0, 2}));
   EXPECT_EQ(Floats(out, out + 4), (Floats{1, 5, 4, 6}));
   const Floats dlist = {10, 20, 30, 40};
   Floats dweight(6);
-  assign_rows_backward(bench.ex, 3, 2, index, nullptr, nullptr, dlist.data(), dweight.data());
+  assign_rows_backward(bench.ex, 3, 2, index, nullptr, nullptr, false, dlist.data(), dweight.data());
   EXPECT_EQ(dweight, (Floats{10, 0, 0, 30, 20, 40}));
+
+  // By row, the choices of a row stand together.
+  assign_rows(bench.ex, 3, 2, index, weight.data(), nullptr, nullptr, true, row, expert, out, &count);
+  ASSERT_EQ(count, 4);
+  EXPECT_EQ(std::vector<int32_t>(row, row + 4), (std::vector<int32_t>{0, 1, 2, 2}));
+  EXPECT_EQ(Floats(out, out + 4), (Floats{1, 4, 5, 6}));
+  dweight.assign(6, 0);
+  assign_rows_backward(bench.ex, 3, 2, index, nullptr, nullptr, true, dlist.data(), dweight.data());
+  EXPECT_EQ(dweight, (Floats{10, 0, 0, 20, 30, 40}));
 }
 
 // Rows come out by key, each bucket ascending; masked rows and unknown keys stand behind the last bucket.
@@ -136,13 +145,18 @@ TEST(Bucket, IsAStableCountingSort) {
   EXPECT_EQ(begin, (std::vector<int32_t>{0, 0, 0, 0}));
 }
 
-// Shares of segments are rounded up, so that no segment with rows gets nothing.
+// Shares of segments are rounded up, so that no segment with rows gets nothing; padding is no row, and a share that
+// misses a whole number by the rounding of a product alone is that number.
 TEST(SegmentShare, RoundsUp) {
   Bench bench;
   const int32_t seg[] = {0, 4, 4, 5, 12};
   int32_t out[4];
-  segment_share(bench.ex, 4, seg, 0.25f, out);
+  const uint8_t mask[] = {1, 0, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1};
+  segment_share(bench.ex, 4, seg, 0.25, mask, out);
   EXPECT_EQ(std::vector<int32_t>(out, out + 4), (std::vector<int32_t>{1, 0, 1, 2}));
+  const int32_t nine[] = {0, 9};
+  segment_share(bench.ex, 1, nine, static_cast<double>(2.f / 3), nullptr, out);
+  EXPECT_EQ(out[0], 6);
 }
 
 }  // namespace

@@ -274,18 +274,22 @@ swy_ops make() {
   };
 
   t.assign_rows = [](Call e, int64_t rows, int64_t k, const int32_t* index, const float* weight, const int32_t* order,
-                     const uint8_t* mask, int32_t* row, int32_t* expert, float* out_weight, int32_t* total) {
-    return run(
-        "assign_rows", e, {sizes(rows, k), given(e, 1, total), given(e, rows * k, index, row, expert, out_weight)},
-        [&](const Exec& ex) { assign_rows(ex, rows, k, index, weight, order, mask, row, expert, out_weight, total); });
+                     const uint8_t* mask, int32_t by_row, int32_t* row, int32_t* expert, float* out_weight,
+                     int32_t* total) {
+    return run("assign_rows", e,
+               {sizes(rows, k), given(e, 1, total), given(e, rows * k, index, row, expert, out_weight)},
+               [&](const Exec& ex) {
+                 assign_rows(ex, rows, k, index, weight, order, mask, by_row != 0, row, expert, out_weight, total);
+               });
   };
   t.assign_rows_backward = [](Call e, int64_t rows, int64_t k, const int32_t* index, const int32_t* order,
-                              const uint8_t* mask, const float* dlist, float* dweight) {
-    return run("assign_rows_backward", e, {sizes(rows, k), given(e, rows * k, index, dlist, dweight)},
-               [&](const Exec& ex) { assign_rows_backward(ex, rows, k, index, order, mask, dlist, dweight); });
+                              const uint8_t* mask, int32_t by_row, const float* dlist, float* dweight) {
+    return run(
+        "assign_rows_backward", e, {sizes(rows, k), given(e, rows * k, index, dlist, dweight)},
+        [&](const Exec& ex) { assign_rows_backward(ex, rows, k, index, order, mask, by_row != 0, dlist, dweight); });
   };
 
-  t.kth_largest = [](Call e, int64_t n_seg, const int32_t* seg, int64_t rows, int64_t cols, float share, int32_t extra,
+  t.kth_largest = [](Call e, int64_t n_seg, const int32_t* seg, int64_t rows, int64_t cols, double share, int32_t extra,
                      const uint8_t* mask, const float* x, float* value) {
     return run(
         "kth_largest", e,
@@ -297,9 +301,9 @@ swy_ops make() {
     return run("bucket", e, {sizes(rows, int64_t{n_keys}), given(e, 1, begin), given(e, rows, key, order)},
                [&](const Exec& ex) { bucket(ex, rows, n_keys, key, mask, order, begin); });
   };
-  t.segment_share = [](Call e, int64_t n_seg, const int32_t* seg, float share, int32_t* out) {
+  t.segment_share = [](Call e, int64_t n_seg, const int32_t* seg, double share, const uint8_t* mask, int32_t* out) {
     return run("segment_share", e, {sizes(n_seg), {share >= 0, "share is negative"}, given(e, n_seg, seg, out)},
-               [&](const Exec& ex) { segment_share(ex, n_seg, seg, share, out); });
+               [&](const Exec& ex) { segment_share(ex, n_seg, seg, share, mask, out); });
   };
   t.balanced_assignment = [](Call e, int64_t n_seg, const int32_t* seg, int64_t rows, int64_t cols, float eps,
                              const uint8_t* mask, const float* x, int32_t* index, float* work) {

@@ -21,9 +21,10 @@ void top_k_segments(const Exec&, int64_t n_seg, const int32_t* seg, const int32_
                     const float* x, const int32_t* order, const uint8_t* mask, int64_t max_count, int32_t* row,
                     int32_t* col, float* value, int32_t* count);
 
-// value[n_seg, cols] = the k-th largest of each column of each segment, k = floor(share * n) + extra within [1, n], n
-// its unmasked rows; n = 0 gives 0. Selection in place of sorting: 32 passes that settle one bit of the answer each.
-void kth_largest(const Exec&, int64_t n_seg, const int32_t* seg, int64_t rows, int64_t cols, float share, int32_t extra,
-                 const uint8_t* mask, const float* x, float* value);
+// value[n_seg, cols] = the k-th largest of each column of each segment, k = floor(share * n + 1e-4) + extra within [1,
+// n], n its unmasked rows; n = 0 gives 0. Selection in place of sorting: 32 passes that settle one bit of the answer
+// each.
+void kth_largest(const Exec&, int64_t n_seg, const int32_t* seg, int64_t rows, int64_t cols, double share,
+                 int32_t extra, const uint8_t* mask, const float* x, float* value);
 
 }  // namespace swy::ops

@@ -149,7 +149,7 @@ void top_k_segments(const Exec& ex, int64_t n_seg, const int32_t* seg, const int
   });
 }
 
-void kth_largest(const Exec& ex, int64_t n_seg, const int32_t* seg, int64_t rows, int64_t cols, float share,
+void kth_largest(const Exec& ex, int64_t n_seg, const int32_t* seg, int64_t rows, int64_t cols, double share,
                  int32_t extra, const uint8_t* mask, const float* x, float* value) {
   if (!count(ex, extent(rows, cols), 4 * (extent(rows, cols) + extent(n_seg, cols)) + (mask ? extent(rows) : 0)))
     return;
@@ -159,7 +159,7 @@ void kth_largest(const Exec& ex, int64_t n_seg, const int32_t* seg, int64_t rows
       const int64_t s = i / cols, c = i % cols, n = unmasked(nullptr, mask, seg[s], seg[s + 1]);
       value[i] = 0;
       if (n == 0) continue;
-      const auto wanted = static_cast<int64_t>(share * static_cast<float>(n)) + extra;
+      const auto wanted = static_cast<int64_t>(share * static_cast<double>(n) + 1e-4) + extra;
       const int64_t k = std::clamp<int64_t>(wanted, 1, n);
       uint32_t found = 0;  // the largest key that at least k rows reach, from its highest bit down
       for (uint32_t bit = 0x80000000u; bit; bit >>= 1) {

@@ -166,7 +166,7 @@ TEST(KthLargest, EqualsSorting) {
   std::vector<uint8_t> mask(kRows, 1);
   for (size_t r = 0; r < mask.size(); r += 4) mask[r] = 0;
   for (const uint8_t* m : {static_cast<const uint8_t*>(nullptr), static_cast<const uint8_t*>(mask.data())})
-    for (const float share : {0.f, 0.3f, 1.f})
+    for (const double share : {0., 0.3, 1.})
       for (const int32_t extra : {0, 1, 50}) {
         Floats value(4 * kCols, -1);
         kth_largest(bench.ex, 4, seg.data(), kRows, kCols, share, extra, m, x.data(), value.data());
@@ -177,8 +177,8 @@ TEST(KthLargest, EqualsSorting) {
               if (!m || m[r]) column.push_back(x[static_cast<size_t>(r * kCols + c)]);
             std::sort(column.begin(), column.end(), std::greater<>());
             const auto n = static_cast<int64_t>(column.size());
-            const int64_t k = std::clamp<int64_t>(static_cast<int64_t>(share * static_cast<float>(n)) + extra, 1,
-                                                  std::max<int64_t>(n, 1));
+            const int64_t k = std::clamp<int64_t>(static_cast<int64_t>(share * static_cast<double>(n) + 1e-4) + extra,
+                                                  1, std::max<int64_t>(n, 1));
             EXPECT_EQ(value[s * kCols + static_cast<size_t>(c)], n ? column[static_cast<size_t>(k - 1)] : 0.f);
           }
       }

@@ -38,6 +38,14 @@ inline float fast_exp(float x) {
   return e * vec::power_of_two(half) * vec::power_of_two(n - half);
 }
 
+// e^x for x <= 1 or so: no overflow to guard against, and below e^-87 (the smallest normal number) nothing is left
+// anyway.
+inline float exp_below(float x) {
+  int32_t n;
+  const float e = vec::exp_reduced(x < -87.0f ? -87.0f : x, &n) + 1.0f;
+  return e * vec::power_of_two(n);
+}
+
 inline float fast_tanh(float x) {
   int32_t n;
   const float e = vec::exp_reduced(vec::clamp(2.0f * x, -20.0f, 20.0f), &n), s = vec::power_of_two(n);

@@ -64,6 +64,7 @@ struct Moment {
   double progress;  // share of the training budget spent before this step, in [0, 1]
   int64_t step;     // optimiser steps done
   int32_t site, n_sites;
+  uint64_t seed;  // of the run, step and site: the same in forward, backward and update
 };
 
 using Kernel = std::function<void(Call&)>;

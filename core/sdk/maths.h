@@ -402,7 +402,7 @@ inline int64_t pool_count(Call& c, Tensor table) { return table ? 1 : c.batch->n
 
 // Of each column the k-th largest over the tokens of the pool, k = floor(share * tokens) + extra within 1 and their
 // number: [1, n] or [G, n], no gradient. x is [T, n].
-inline Tensor kth_largest(Tensor x, float share, int32_t extra, Pool pool) {
+inline Tensor kth_largest(Tensor x, double share, int32_t extra, Pool pool) {
   Graph& g = *x.graph;
   Tensor table = detail::pool_table(g, pool), y = g.tensor(pool == Pool::kBatch ? Rows(1) : g.G, x.cols());
   g.node({x}, {y}, {}, [=](Call& c) {

@@ -156,33 +156,44 @@ inline void seed_pairs(Tensor weight, int64_t most) {
 }
 }  // namespace detail
 
-// ASSIGN: all first choices, then all second choices, ...; within a choice in `order` (empty: row order).
-inline void assign(TopK top, Tensor order = {}) {
+// Whose turn comes first where capacity runs out: all first choices, then all second ones, ...; or one token after the
+// other with all its choices, which keeps routing causal.
+enum class Listing { kByChoice, kByToken };
+
+// ASSIGN: the choices of each row as they are listed, rows in `order` (empty: ascending).
+inline void assign(TopK top, Tensor order = {}, Listing listing = Listing::kByChoice) {
   Graph& g = *top.index.graph;
   const int64_t k = top.index.cols();
+  const int32_t by_row = listing == Listing::kByToken;
   g.plan_kind = SWY_ASSIGN;
   g.max_assign = k * (top.index.rows() == g.T ? g.site.max_tokens : g.site.max_rows);
+  if (g.row_kind == SWY_ROW_TOKEN && (g.capacity ? g.capacity : g.C) < g.group_tokens) {
+    if (order) g.acausal("where capacity runs out, a later token may be served before an earlier one");
+    if (k > 1 && !by_row)
+      g.acausal("where capacity runs out, a later token's first choice is served before an earlier one's second");
+  }
   auto order_of = [order](Call& c) { return order ? c.i(order) : nullptr; };
-  std::vector<Tensor> inputs{top.index}, reads;
+  std::vector<Tensor> inputs{top.index}, reads{top.index};
   if (top.value) inputs.push_back(top.value);
   if (order) inputs.push_back(order), reads.push_back(order);
   g.node(inputs, {}, {}, [=](Call& c) {
     c.ok(c.op->assign_rows(c.exec, c.rows(top.index), k, c.i(top.index), top.value ? c.f(top.value) : nullptr,
-                           order_of(c), c.mask(top.index), c.plan->row, c.plan->expert, c.plan->weight, c.plan->count));
+                           order_of(c), c.mask(top.index), by_row, c.plan->row, c.plan->expert, c.plan->weight,
+                           c.plan->count));
   });
   if (!top.value) return;
   g.keep(reads);
   g.seed_gradient(top.value, [=](Call& c) {
     c.ok(c.op->assign_rows_backward(c.exec, c.rows(top.index), k, c.i(top.index), order_of(c), c.mask(top.index),
-                                    c.dplan->weight, c.grad(top.value)));
+                                    by_row, c.dplan->weight, c.grad(top.value)));
   });
 }
 
 // ASSIGN like assign: `choice` says who goes where and in which order of choices, `weight`[m, E] at the pair with what
 // weight. For choices made on a score that is not differentiated.
-inline void assign_weighted(TopK choice, Tensor weight, Tensor order = {}) {
+inline void assign_weighted(TopK choice, Tensor weight, Tensor order = {}, Listing listing = Listing::kByChoice) {
   Graph& g = *choice.index.graph;
-  assign(TopK{choice.index, {}}, order);
+  assign(TopK{choice.index, {}}, order, listing);
   const int64_t most = g.max_assign;
   g.node({weight}, {}, {}, [=](Call& c) {
     swy_plan& p = *c.plan;
@@ -209,19 +220,39 @@ inline void assign_top_tokens(Tensor score, Tensor weight) {
   detail::seed_pairs(weight, most);
 }
 
+// ASSIGN: each expert takes ceil(share * tokens) of each pool, those with the largest `score`, whatever the capacity of
+// their groups says (which the host still applies).
+inline void assign_top_share(Tensor score, Tensor weight, double share, Pool pool) {
+  Graph& g = *score.graph;
+  Tensor table = detail::pool_table(g, pool), k = g.integers(pool == Pool::kBatch ? Rows(1) : g.G, 1);
+  g.plan_kind = SWY_ASSIGN;
+  const int64_t pools = pool == Pool::kBatch ? 1 : g.site.max_groups;
+  g.max_assign = g.E * (static_cast<int64_t>(std::ceil(share * g.site.max_tokens)) + pools);
+  const int64_t most = g.max_assign;
+  g.node({score, weight}, {k}, {}, [=](Call& c) {
+    swy_plan& p = *c.plan;
+    const int64_t n = detail::pool_count(c, table);
+    c.ok(c.op->segment_share(c.exec, n, detail::pool_begin(c, table), share, c.batch->mask, c.i(k)));
+    c.ok(c.op->top_k_segments(c.exec, n, detail::pool_begin(c, table), c.i(k), c.tokens(), c.cols(score), c.f(score),
+                              nullptr, c.batch->mask, most, p.row, p.expert, p.weight, p.count));
+    c.ok(c.op->gather_pairs(c.exec, c.cols(weight), p.count, most, p.row, p.expert, c.f(weight), p.weight));
+  });
+  detail::seed_pairs(weight, most);
+}
+
 // ASSIGN: the tokens that stand at the same place of their sequences form a pool, whatever their groups; each expert
 // takes ceil(share * tokens of the pool) of them. `score` and `weight` as in assign_top_tokens.
-inline void assign_top_tokens_by_position(Tensor score, Tensor weight, float share) {
+inline void assign_top_tokens_by_position(Tensor score, Tensor weight, double share) {
   Graph& g = *score.graph;
   const int32_t places = g.site.max_position;
   Tensor order = g.integers(g.T, 1), begin = g.integers(places + 1, 1), k = g.integers(places, 1), at = g.position();
   g.plan_kind = SWY_ASSIGN;
-  g.max_assign = g.E * (static_cast<int64_t>(std::ceil(share * static_cast<float>(g.site.max_tokens))) + places);
+  g.max_assign = g.E * (static_cast<int64_t>(std::ceil(share * g.site.max_tokens)) + places);
   const int64_t most = g.max_assign;
   g.node({score, weight}, {order, begin, k}, {}, [=](Call& c) {
     swy_plan& p = *c.plan;
     c.ok(c.op->bucket(c.exec, c.tokens(), places, c.i(at), c.batch->mask, c.i(order), c.i(begin)));
-    c.ok(c.op->segment_share(c.exec, places, c.i(begin), share, c.i(k)));
+    c.ok(c.op->segment_share(c.exec, places, c.i(begin), share, nullptr, c.i(k)));
     c.ok(c.op->top_k_segments(c.exec, places, c.i(begin), c.i(k), c.tokens(), c.cols(score), c.f(score), c.i(order),
                               nullptr, most, p.row, p.expert, p.weight, p.count));
     c.ok(c.op->gather_pairs(c.exec, c.cols(weight), p.count, most, p.row, p.expert, c.f(weight), p.weight));

@@ -275,7 +275,7 @@ inline Call call(Self& s, const swy_exec* exec, int32_t site, const swy_state* s
   const auto found = s.programs.find(site);
   if (found == s.programs.end()) throw std::invalid_argument("this site was never declared through needs");
   const double progress = SWY_HAS(exec, swy_exec, progress) ? exec->progress : 0;
-  c.moment = {progress, exec->step, site, found->second->site.n_sites};
+  c.moment = {progress, exec->step, site, found->second->site.n_sites, exec->seed};
   return c;
 }
 inline Call call(void* self, const swy_exec* exec, const swy_batch* batch, const swy_state* state) {

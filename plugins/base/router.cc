@@ -20,4 +20,4 @@ struct Base : swy::Router {
   }
 };
 SWY_ROUTER(Base, "base", "BASE layer", "1.0.0",
-           "Lewis et al. 2021, BASE Layers: Simplifying Training of Large, Sparse Models", 0)
+           "Lewis et al. 2021, BASE Layers: Simplifying Training of Large, Sparse Models", SWY_CAP_CAUSAL)

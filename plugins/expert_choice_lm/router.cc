@@ -7,18 +7,19 @@ namespace {
 
 // Each expert takes ceil(share n) of the n real tokens of each group, those with the largest score[T, E]. Lists the
 // pairs and gives 1 where an expert takes a token: [T, E].
-swy::Tensor take(swy::Tensor score, float share) {
+swy::Tensor take(swy::Tensor score, double share) {
   swy::Graph& g = *score.graph;
   g.plan_kind = SWY_ASSIGN;
   g.max_assign = g.E * static_cast<int64_t>(g.site.max_tokens);
   const int64_t most = g.max_assign;
-  auto tokens = group_sum(filled(g, g.T, 1, 1));
-  auto k = to_integers(-1.f * floor(1e-4f - share * tokens));  // rounded up, for a share that is nearly a fraction too
+  auto k = g.integers(g.G, 1);
   auto ones = filled(g, most, 1, 1), taken = filled(g, g.T, g.E, 0);
-  g.node({score, ones}, {}, {}, [=](swy::Call& c) {
+  g.node({score, ones}, {k}, {}, [=](swy::Call& c) {
     swy_plan& p = *c.plan;
-    c.ok(c.op->top_k_segments(c.exec, c.batch->n_groups, c.batch->group_begin, c.i(k), c.tokens(), c.cols(score),
-                              c.f(score), nullptr, c.batch->mask, most, p.row, p.expert, p.weight, p.count));
+    const int32_t* const begin = c.batch->group_begin;
+    c.ok(c.op->segment_share(c.exec, c.batch->n_groups, begin, share, c.batch->mask, c.i(k)));
+    c.ok(c.op->top_k_segments(c.exec, c.batch->n_groups, begin, c.i(k), c.tokens(), c.cols(score), c.f(score), nullptr,
+                              c.batch->mask, most, p.row, p.expert, p.weight, p.count));
     c.ok(c.op->scatter_pairs(c.exec, c.cols(score), p.count, most, p.row, p.expert, c.f(ones), c.f(taken)));
   });
   return taken;
@@ -53,12 +54,12 @@ struct ExpertChoiceLm : swy::Router {
     g.request_capacity(g.group_tokens);  // the router itself says how many tokens an expert takes
     auto logits = matmul(g.x, g.param("gate", g.D, g.E, swy::lecun_normal(g.D)));
     auto gate = mesh ? softmax_tokens(logits) : softmax(logits);
-    const float share = factor / static_cast<float>(g.E);
+    const double share = double{factor} / g.E;
     if (pool == "batch_position") return assign_top_tokens_by_position(gate, gate, share);
     if (pool == "threshold") {
       auto cutoff = g.buffer("cutoff", 1, g.E, swy::constant(1 / static_cast<float>(g.E)));
       g.buffer("updates", 1, 1, swy::zeros_start());
-      if (!g.training) return assign(nonzero(gate * step(detach(gate) - cutoff, 0)));
+      if (!g.training) return assign(nonzero(gate * step(detach(gate) - cutoff, 0)), {}, swy::Listing::kByToken);
       g.remember("cutoff", mean_rows(kth_largest(detach(gate), share, 0, swy::Pool::kGroup)));
     }
     g.acausal("an expert takes the best tokens of a whole group");
@@ -82,4 +83,4 @@ struct ExpertChoiceLm : swy::Router {
   }
 };
 SWY_ROUTER(ExpertChoiceLm, "expert_choice_lm", "Expert choice for language models", "1.0.0",
-           "Zhou et al. 2022, Mixture-of-Experts with Expert Choice Routing", 0)
+           "Zhou et al. 2022, Mixture-of-Experts with Expert Choice Routing", SWY_CAP_CAUSAL)

@@ -21,7 +21,7 @@ struct ExpertThreshold : swy::Router {
     g.buffer("updates", 1, 1, swy::zeros_start());
     auto taken = step(raw - cutoff, 0);
     if (g.training) {
-      auto own = kth_largest(raw, target / static_cast<float>(g.E), 0, swy::Pool::kBatch);
+      auto own = kth_largest(raw, double{target} / g.E, 0, swy::Pool::kBatch);
       g.remember("cutoff", own);
       if (warmup > 0 && g.stage == 0) {
         g.acausal("during warm-up the cutoffs come from the batch itself");
@@ -29,7 +29,7 @@ struct ExpertThreshold : swy::Router {
       }
     }
     g.metric("experts_per_token", mean_rows(sum_columns(taken)), "experts", "experts that took a token, on average");
-    assign(nonzero(score * taken));
+    assign(nonzero(score * taken), {}, swy::Listing::kByToken);
   }
 
   void update(swy::Graph& g) override {
@@ -40,4 +40,4 @@ struct ExpertThreshold : swy::Router {
   }
 };
 SWY_ROUTER(ExpertThreshold, "expert_threshold", "Expert Threshold (ET)", "1.0.0",
-           "Sun et al. 2026, Expert Threshold Routing for Autoregressive Language Modeling", 0)
+           "Sun et al. 2026, Expert Threshold Routing for Autoregressive Language Modeling", SWY_CAP_CAUSAL)

@@ -27,4 +27,4 @@ struct Lory : swy::Router {
 SWY_ROUTER(Lory, "lory", "Lory (merged experts by segment)", "1.0.0",
            "Zhong et al. 2024, Lory: Fully Differentiable Mixture-of-Experts for Autoregressive Language Model "
            "Pre-training",
-           SWY_CAP_STRAIGHT_THROUGH)
+           SWY_CAP_CAUSAL | SWY_CAP_STRAIGHT_THROUGH)

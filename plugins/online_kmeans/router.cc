@@ -18,10 +18,9 @@ struct OnlineKmeans : swy::Router {
       g.remember("sum", matmul_over_rows(chosen, detach(g.x)));
       g.remember("count", matmul_over_rows(chosen, filled(g, g.T, 1, 1)));
     }
-    if (k > 1 && g.C < g.group_tokens)
-      g.acausal("capacity serves a later token's first choice before an earlier second");
-    if (weighted == "softmax") return assign_weighted(top, softmax(cosine + (chosen - 1) * 1e9f));
-    swy::assign({top.index, {}});
+    if (weighted == "softmax")
+      return assign_weighted(top, softmax(cosine + (chosen - 1) * 1e9f), {}, swy::Listing::kByToken);
+    swy::assign({top.index, {}}, {}, swy::Listing::kByToken);
   }
 
   void update(swy::Graph& g) override {
@@ -34,4 +33,4 @@ struct OnlineKmeans : swy::Router {
   }
 };
 SWY_ROUTER(OnlineKmeans, "online_kmeans", "Online K-means", "1.0.0",
-           "Ahrac et al. 2026, Routers Learn the Geometry of Their Experts", 0)
+           "Ahrac et al. 2026, Routers Learn the Geometry of Their Experts", SWY_CAP_CAUSAL)

@@ -19,18 +19,16 @@ struct QuantileBalancing : swy::Router {
     auto top = top_k(priced, k);
     if (g.training) {
       auto alpha = column(top_k(priced, k + 1).value, k);
-      g.remember("quantile",
-                 kth_largest(detach(s) - alpha, static_cast<float>(k) / static_cast<float>(g.E), 1, swy::Pool::kBatch));
+      g.remember("quantile", kth_largest(detach(s) - alpha, 1.0 * k / g.E, 1, swy::Pool::kBatch));
     }
-    if (k > 1 && g.C < g.group_tokens)
-      g.acausal("capacity serves a later token's first choice before an earlier second");
     auto chosen = one_hot(top, g.E);
-    if (score == "logits") return assign_weighted(top, softmax(logits + (chosen - 1) * 1e9f));
+    if (score == "logits")
+      return assign_weighted(top, softmax(logits + (chosen - 1) * 1e9f), {}, swy::Listing::kByToken);
     if (normalise && k > 1) s = s / (sum_columns(s * chosen) + 1e-20f);
-    assign_weighted(top, s);
+    assign_weighted(top, s, {}, swy::Listing::kByToken);
   }
 
   void update(swy::Graph& g) override { g.store(g.state("beta"), g.recall("quantile")); }
 };
 SWY_ROUTER(QuantileBalancing, "quantile_balancing", "Quantile Balancing (QB)", "1.0.0",
-           "Su 2026, MoE World Tour: 6. Balancing via Optimal Allocation", 0)
+           "Su 2026, MoE World Tour: 6. Balancing via Optimal Allocation", SWY_CAP_CAUSAL)

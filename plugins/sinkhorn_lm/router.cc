@@ -10,17 +10,13 @@ struct SinkhornLm : swy::Router {
   void route(swy::Graph& g) override {
     auto logits = matmul(g.x, g.param("gate", g.D, g.E, swy::lecun_normal(g.D)));
     auto weight = k == 1 ? sigmoid(logits) : softmax(logits);
-    if (!g.training) {
-      if (k > 1 && g.C < g.group_tokens)
-        g.acausal("capacity serves a later token's first choice before an earlier second");
-      return assign_weighted(top_k(logits, k), weight);
-    }
+    if (!g.training) return assign_weighted(top_k(logits, k), weight, {}, swy::Listing::kByToken);
     g.acausal("the plan that chooses shares the tokens of a group among the experts");
     auto raw = detach(logits), plan = sinkhorn(raw - logsumexp(raw), iterations);
     g.metric("unbalance", mean_columns(abs(mean_rows(plan) * static_cast<float>(g.E) - 1)), "1",
              "mean |E times an expert's share of the plan - 1|");
-    assign_weighted(top_k(plan, k), weight);
+    assign_weighted(top_k(plan, k), weight, {}, swy::Listing::kByToken);
   }
 };
 SWY_ROUTER(SinkhornLm, "sinkhorn_lm", "Sinkhorn routing of Megatron-LM", "1.0.0",
-           "Clark et al. 2022, Unified Scaling Laws for Routed Language Models", 0)
+           "Clark et al. 2022, Unified Scaling Laws for Routed Language Models", SWY_CAP_CAUSAL)

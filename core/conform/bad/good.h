@@ -76,10 +76,10 @@ inline swy_status forward(void* self, swy_exec* e, const swy_batch* b, const swy
   const auto *x = static_cast<const float*>(b->x.data), *w = static_cast<const float*>(state->param[0].data);
   auto *gate = static_cast<float*>(e->saved), *value = static_cast<float*>(e->scratch);
   auto* index = reinterpret_cast<int32_t*>(gate + t * n);
-  return first_failure(
-      {s.op->gemm(e, 0, 0, t, n, d, s.scale, x, w, 0, gate), s.op->softmax_rows(e, t, n, gate, gate),
-       s.op->top_k_rows(e, t, n, 1, gate, index, value),
-       s.op->assign_rows(e, t, 1, index, value, nullptr, b->mask, plan->row, plan->expert, plan->weight, plan->count)});
+  return first_failure({s.op->gemm(e, 0, 0, t, n, d, s.scale, x, w, 0, gate), s.op->softmax_rows(e, t, n, gate, gate),
+                        s.op->top_k_rows(e, t, n, 1, gate, index, value),
+                        s.op->assign_rows(e, t, 1, index, value, nullptr, b->mask, 0, plan->row, plan->expert,
+                                          plan->weight, plan->count)});
 }
 
 inline swy_status backward(void* self, swy_exec* e, const swy_batch* b, const swy_state* state, const swy_plan*,
@@ -93,7 +93,7 @@ inline swy_status backward(void* self, swy_exec* e, const swy_batch* b, const sw
   float *dvalue = static_cast<float*>(e->scratch), *dgate = dvalue + t, *dlogits = dgate + t * n;
   const swy_status status =
       first_failure({s.op->fill(e, t + 2 * t * n, 0, dvalue),
-                     s.op->assign_rows_backward(e, t, 1, index, nullptr, b->mask, dplan->weight, dvalue),
+                     s.op->assign_rows_backward(e, t, 1, index, nullptr, b->mask, 0, dplan->weight, dvalue),
                      s.op->top_k_rows_backward(e, t, n, 1, index, dvalue, dgate),
                      s.op->softmax_rows_backward(e, t, n, gate, dgate, dlogits)});
   if (status != SWY_OK) return status;

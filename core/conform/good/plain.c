@@ -93,7 +93,7 @@ static swy_status push_back(const swy_ops* op, const swy_exec* exec, size n, con
                             float* dw, float* dx) {
   float *dvalue = scratch, *dgate = dvalue + n.t * n.k, *dlogit = dgate + n.t * n.e;
   TRY(op->fill(exec, n.t * (n.k + 2 * n.e), 0, scratch)); /* R09 */
-  TRY(op->assign_rows_backward(exec, n.t, n.k, chosen, NULL, mask, dweight, dvalue));
+  TRY(op->assign_rows_backward(exec, n.t, n.k, chosen, NULL, mask, 0, dweight, dvalue));
   TRY(op->top_k_rows_backward(exec, n.t, n.e, n.k, chosen, dvalue, dgate));
   TRY(op->softmax_rows_backward(exec, n.t, n.e, gate, dgate, dlogit));
   if (dw) TRY(op->gemm(exec, 1, 0, n.d, n.e, n.t, 1, x, dlogit, 1, dw)); /* beta = 1: R10 */
@@ -116,7 +116,7 @@ static swy_status cost(void* self, const swy_site* site, swy_cost* out, swy_exec
   TRY(op->tally(&dry, &flops[0], &bytes[0]));
   /* What is NULL in a step is NULL here: an op counts the arrays it is given. */
   TRY(choose(op, &dry, n, NULL, NULL, NULL, NULL, nothing));
-  TRY(op->assign_rows(&dry, n.t, n.k, NULL, nothing, NULL, NULL, NULL, NULL, NULL, NULL));
+  TRY(op->assign_rows(&dry, n.t, n.k, NULL, nothing, NULL, NULL, 0, NULL, NULL, NULL, NULL));
   TRY(op->tally(&dry, &flops[1], &bytes[1]));
   TRY(push_back(op, &dry, n, NULL, NULL, NULL, NULL, NULL, NULL, nothing, nothing, nothing));
   TRY(op->tally(&dry, &flops[2], &bytes[2]));
@@ -136,7 +136,7 @@ static swy_status forward(void* self, swy_exec* exec, const swy_batch* batch, co
   int32_t* chosen = (int32_t*)(gate + n.t * n.e);
   float* value = exec->scratch;
   TRY(choose(me->op, exec, n, batch->x.data, state->param[0].data, gate, chosen, value));
-  return me->op->assign_rows(exec, n.t, n.k, chosen, value, NULL, batch->mask, plan->row, plan->expert, plan->weight,
+  return me->op->assign_rows(exec, n.t, n.k, chosen, value, NULL, batch->mask, 0, plan->row, plan->expert, plan->weight,
                              plan->count);
 }
 

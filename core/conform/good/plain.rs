@@ -138,7 +138,7 @@ unsafe fn push_back(op: *const swy_ops, exec: *const swy_exec, n: &Size, mask: *
     let dgate = dvalue.wrapping_add((n.t * n.k) as usize);
     let dlogit = dgate.wrapping_add((n.t * n.e) as usize);
     op!(op, fill, exec, n.t * (n.k + 2 * n.e), 0.0, scratch); // rule R09
-    op!(op, assign_rows_backward, exec, n.t, n.k, chosen, null(), mask, dweight, dvalue);
+    op!(op, assign_rows_backward, exec, n.t, n.k, chosen, null(), mask, 0, dweight, dvalue);
     op!(op, top_k_rows_backward, exec, n.t, n.e, n.k, chosen, dvalue, dgate);
     op!(op, softmax_rows_backward, exec, n.t, n.e, gate, dgate, dlogit);
     if !dw.is_null() {
@@ -172,7 +172,7 @@ unsafe extern "C" fn cost(me: *mut c_void, site: *const swy_site, out: *mut swy_
     if status != SWY_OK {
         return status;
     }
-    op!(op, assign_rows, &dry, n.t, n.k, null(), &nothing, null(), null(), null_mut(), null_mut(), null_mut(),
+    op!(op, assign_rows, &dry, n.t, n.k, null(), &nothing, null(), null(), 0, null_mut(), null_mut(), null_mut(),
         null_mut());
     op!(op, tally, &dry, &mut flops[1], &mut bytes[1]);
     let status = push_back(op, &dry, &n, null(), null(), null(), null(), null(), null(), &mut nothing, &mut nothing,
@@ -203,7 +203,7 @@ unsafe extern "C" fn forward(me: *mut c_void, exec: *mut swy_exec, batch: *const
     if status != SWY_OK {
         return status;
     }
-    op!((*me).op, assign_rows, exec, n.t, n.k, chosen, value, null(), (*batch).mask, (*plan).row, (*plan).expert,
+    op!((*me).op, assign_rows, exec, n.t, n.k, chosen, value, null(), (*batch).mask, 0, (*plan).row, (*plan).expert,
         (*plan).weight, (*plan).count);
     SWY_OK
 }

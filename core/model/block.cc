@@ -1,0 +1,193 @@
+#include "core/model/block.h"
+
+#include <cstring>
+
+#include "core/base/error.h"
+#include "core/base/parallel.h"
+#include "core/ops/gemm.h"
+#include "core/ops/rotary.h"
+
+namespace swy::model {
+namespace {
+constexpr int32_t kChunkTokens = 512;  // a chunk's widest activation stays in a 1-2 MiB cache
+}
+
+Stack::Stack(Layers& l, Arena& a, StackShape s)
+    : layers(l),
+      arena(a),
+      shape(s),
+      rows_(int64_t{s.tokens} * std::min(s.max_sequences, std::max(1, kChunkTokens / s.tokens))),
+      threads_(thread_count()) {
+  const int64_t d = layers.width();
+  norm = floats("chunk.norm", rows_ * d), mean = floats("chunk.mean", rows_), rstd = floats("chunk.rstd", rows_);
+  wide = floats("chunk.wide", rows_ * s.widest), dwide = floats("chunk.dwide", rows_ * s.widest);
+  datt = floats("chunk.dattention", rows_ * d);
+  work = arena.reserve("chunk.attention", ops::attention_workspace_bytes(attention(1, s.tokens), threads_));
+  if (s.rotary) angles = floats("rotary", int64_t{s.tokens} * d / s.heads);
+}
+
+void Stack::check_threads() const {
+  if (thread_count() > threads_)
+    usage_error("model: ", thread_count(), " threads now, ", threads_, " when it was built; set threads before");
+}
+
+Block::Block(Stack& stack, BlockLayers layers, const std::string& name) : stack_(stack), layers_(layers) {
+  const int64_t rows = stack.max_rows(), d = stack.layers.width();
+  mid_ = stack.floats(name + ".mid", rows * d);
+  qkv_ = stack.floats(name + ".qkv", rows * 3 * d);
+  att_ = stack.floats(name + ".attention", rows * d);
+  lse_ = stack.floats(name + ".lse", rows * stack.shape.heads);
+  if (layers_.mlp.hidden) pre_ = stack.floats(name + ".pre", rows * layers_.mlp.fc1.out);
+}
+
+Block::Block(const std::string& name, int32_t hidden, Stack& stack)
+    : Block(stack, stack.layers.block(name, hidden), name) {}
+
+Block::Block(const std::string& name, moe::SiteSpec spec, int32_t shared_hidden, Instance& router, Params& params,
+             Stack& stack)
+    : Block(
+          stack,
+          [&] {
+            BlockLayers l = stack.layers.attention(name);
+            if (shared_hidden) l.mlp = stack.layers.mlp(spec.name + ".shared", shared_hidden);
+            return l;
+          }(),
+          name) {
+  const int64_t rows = stack.max_rows(), d = stack.layers.width();
+  norm2_ = stack.floats(name + ".ln2", rows * d);
+  mean2_ = stack.floats(name + ".mean2", rows);
+  rstd2_ = stack.floats(name + ".rstd2", rows);
+  ffn_ = std::make_unique<moe::RoutedFfn>(std::move(spec), router, params, stack.arena);
+  if (stack.dnorm < 0) stack.dnorm = stack.floats("dnorm", rows * d);
+}
+
+Block::~Block() = default;
+
+void Block::forward(const Exec& ex, const moe::StepInfo& info, const Sequences& s, const float* x, float* out) {
+  stack_.for_each_chunk(s.batch.n_sequences, s.tokens, [&](int32_t first, int64_t row, int64_t n) {
+    const int64_t d = stack_.layers.width();
+    project(ex, s, row, n, x);
+    ops::attention(ex, stack_.attention(static_cast<int32_t>(n / s.tokens), s.tokens), stack_.at(qkv_, row * 3 * d),
+                   stack_.at(att_, row * d), stack_.at(lse_, int64_t{first} * stack_.shape.heads * s.tokens),
+                   stack_.at(stack_.work));
+    finish(ex, row, n, x, out);
+  });
+  route(ex, info, s, out);
+}
+
+// qkv of the rows [row, row + n).
+void Block::project(const Exec& ex, const Sequences& s, int64_t row, int64_t n, const float* x) {
+  const Layers& l = stack_.layers;
+  const int64_t d = l.width();
+  float *norm = stack_.at(stack_.norm), *qkv = stack_.at(qkv_, row * 3 * d);
+  l.normalise(ex, layers_.ln1, n, x + row * d, norm, stack_.at(stack_.mean), stack_.at(stack_.rstd));
+  l.project(ex, layers_.qkv, n, norm, 0, qkv);
+  if (!stack_.shape.rotary) return ops::add_bias(ex, n, 3 * d, qkv, l.value(layers_.qkv.b), qkv);
+  const int32_t heads = stack_.shape.heads;
+  ops::bias_rotary(ex, {n, s.tokens, heads, static_cast<int32_t>(d / heads)}, s.position ? s.position + row : nullptr,
+                   stack_.at(stack_.angles), l.value(layers_.qkv.b), qkv);
+}
+
+// From the attention output: out, but for the routed FFN's part.
+void Block::finish(const Exec& ex, int64_t row, int64_t n, const float* x, float* out_all) {
+  const Layers& l = stack_.layers;
+  const int64_t d = l.width();
+  float *mid = stack_.at(mid_, row * d), *out = out_all + row * d;
+  ops::add_bias(ex, n, d, x + row * d, l.value(layers_.proj.b), mid);
+  l.project(ex, layers_.proj, n, stack_.at(att_, row * d), 1, mid);
+  if (!ffn_) {
+    l.normalise(ex, layers_.ln2, n, mid, stack_.at(stack_.norm), stack_.at(stack_.mean), stack_.at(stack_.rstd));
+    return mlp_forward(ex, row, n, stack_.at(stack_.norm), out);
+  }
+  float* norm = stack_.at(norm2_, row * d);
+  l.normalise(ex, layers_.ln2, n, mid, norm, stack_.at(mean2_, row), stack_.at(rstd2_, row));
+  if (layers_.mlp.hidden) {
+    const Charge charge(*ex.tally, Part::kExperts);
+    mlp_forward(ex, row, n, norm, out);
+  } else if (!ex.dry) {
+    std::memcpy(out, mid, n * d * sizeof(float));
+  }
+}
+
+void Block::route(const Exec& ex, const moe::StepInfo& info, const Sequences& s, float* out) {
+  if (ffn_) ffn_->forward(ex, info, s.batch, stack_.at(norm2_), stack_.at(mid_), out);
+}
+
+// out = mid + mlp(in)
+void Block::mlp_forward(const Exec& ex, int64_t row, int64_t n, const float* in, float* out) {
+  const Layers& l = stack_.layers;
+  const Mlp& m = layers_.mlp;
+  float *pre = stack_.at(pre_, row * m.fc1.out), *act = stack_.at(stack_.wide);
+  l.project(ex, m.fc1, n, in, 0, pre);
+  ops::activate(ex, l.rule().activation, n, m.hidden, pre, l.value(m.fc1.b), act);
+  ops::add_bias(ex, n, l.width(), stack_.at(mid_, row * l.width()), l.value(m.fc2.b), out);
+  l.project(ex, m.fc2, n, act, 1, out);
+}
+
+void Block::backward(const Exec& ex, const moe::StepInfo& info, const Sequences& s, const float* x, float* dstream) {
+  const Layers& l = stack_.layers;
+  const int64_t d = l.width(), tokens = int64_t{s.batch.n_sequences} * s.tokens;
+  const auto for_each_chunk = [&](auto&& body) { stack_.for_each_chunk(s.batch.n_sequences, s.tokens, body); };
+  if (ffn_) {
+    float *dnorm = stack_.at(stack_.dnorm), *norm = stack_.at(norm2_);
+    if (layers_.mlp.hidden) {
+      const Charge charge(*ex.tally, Part::kExperts);
+      for_each_chunk([&](int32_t, int64_t row, int64_t n) {
+        mlp_backward(ex, row, n, norm + row * d, dstream + row * d, dnorm + row * d);
+      });
+    } else if (!ex.dry) {
+      std::memset(dnorm, 0, tokens * d * sizeof(float));
+    }
+    ffn_->backward(ex, info, s.batch, norm, dstream, dnorm, dstream);
+    l.normalise_backward(ex, layers_.ln2, tokens, stack_.at(mid_), stack_.at(mean2_), stack_.at(rstd2_), dnorm,
+                         dstream);
+  }
+  for_each_chunk([&](int32_t first, int64_t row, int64_t n) {
+    if (!ffn_) {
+      float *norm = stack_.at(stack_.norm), *mean = stack_.at(stack_.mean), *rstd = stack_.at(stack_.rstd);
+      const float* mid = stack_.at(mid_, row * d);
+      l.normalise(ex, layers_.ln2, n, mid, norm, mean, rstd);
+      mlp_backward(ex, row, n, norm, dstream + row * d, norm);
+      l.normalise_backward(ex, layers_.ln2, n, mid, mean, rstd, norm, dstream + row * d);
+    }
+    attention_backward(ex, s, first, row, n, x, dstream);
+  });
+}
+
+// din may be in.
+void Block::mlp_backward(const Exec& ex, int64_t row, int64_t n, const float* in, const float* dout, float* din) {
+  const Layers& l = stack_.layers;
+  const Mlp& m = layers_.mlp;
+  float* dact = stack_.at(stack_.dwide);
+  ops::gemm(ex, false, true, n, m.hidden, l.width(), 1, dout, l.value(m.fc2.w), 0, dact);
+  const ops::Activated a =
+      ops::activate_backward(ex, l.rule().activation, n, m.hidden, stack_.at(pre_, row * m.fc1.out), l.value(m.fc1.b),
+                             dact, stack_.at(stack_.wide), l.grad(m.fc1.b));
+  l.project_backward(ex, m.fc2, n, a.act, dout, nullptr);
+  ops::bias_backward(ex, n, l.width(), dout, l.grad(m.fc2.b));
+  l.project_backward(ex, m.fc1, n, in, a.dpre, din);
+}
+
+void Block::attention_backward(const Exec& ex, const Sequences& s, int32_t first, int64_t row, int64_t n,
+                               const float* x_all, float* dstream) {
+  const Layers& l = stack_.layers;
+  const int64_t d = l.width();
+  const int32_t heads = stack_.shape.heads;
+  const float *x = x_all + row * d, *att = stack_.at(att_, row * d);
+  float *dx = dstream + row * d, *datt = stack_.at(stack_.datt), *dqkv = stack_.at(stack_.wide);
+  float *norm = stack_.at(stack_.norm), *mean = stack_.at(stack_.mean), *rstd = stack_.at(stack_.rstd);
+  ops::bias_backward(ex, n, d, dx, l.grad(layers_.proj.b));
+  l.project_backward(ex, layers_.proj, n, att, dx, datt);
+  ops::attention_backward(ex, stack_.attention(static_cast<int32_t>(n / s.tokens), s.tokens),
+                          stack_.at(qkv_, row * 3 * d), att, stack_.at(lse_, int64_t{first} * heads * s.tokens), datt,
+                          dqkv, stack_.at(stack_.work));
+  if (stack_.shape.rotary)
+    ops::rotary_backward(ex, {n, s.tokens, heads, static_cast<int32_t>(d / heads)},
+                         s.position ? s.position + row : nullptr, stack_.at(stack_.angles), dqkv);
+  ops::bias_backward(ex, n, 3 * d, dqkv, l.grad(layers_.qkv.b));
+  l.normalise(ex, layers_.ln1, n, x, norm, mean, rstd);
+  l.project_backward(ex, layers_.qkv, n, norm, dqkv, norm);
+  l.normalise_backward(ex, layers_.ln1, n, x, mean, rstd, norm, dx);
+}
+
+}  // namespace swy::model

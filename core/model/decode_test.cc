@@ -1,0 +1,163 @@
+#include "core/model/decode.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+
+#include "core/base/error.h"
+#include "core/model/tiny_lm.h"
+
+namespace swy::model {
+namespace {
+
+// Log probabilities [T, V] of a full pass, one score per candidate.
+std::vector<double> full_pass(Lm& lm, const std::vector<int32_t>& token, int32_t sequences, int32_t tokens) {
+  const int32_t v = lm.config().vocabulary;
+  std::vector<double> log_p(token.size() * static_cast<size_t>(v));
+  std::vector<int32_t> target(token.size());
+  std::vector<float> loss(token.size());
+  Tally tally;
+  const Exec ex{&tally};
+  lm.forward(ex, {SWY_SCORE}, {token.data(), sequences, tokens});
+  for (int32_t c = 0; c < v; ++c) {
+    std::fill(target.begin(), target.end(), c);
+    lm.score(ex, target.data(), 0, loss.data());
+    for (size_t i = 0; i < loss.size(); ++i) log_p[i * static_cast<size_t>(v) + static_cast<size_t>(c)] = -loss[i];
+  }
+  return log_p;
+}
+
+// Prefill of ragged prompts and then token by token up to the context: at every place the probabilities are those of
+// one full pass over the same tokens, to 2e-5 of a nat (another gemm shape rounds differently); for learned and rotary
+// positions, dense and routed layers, shared experts and both kinds of FFN.
+TEST(Decoder, EqualsTheFullPass) {
+  const auto routed = [](LmConfig c) {
+    c.routed_layers = {0, 1}, c.shared_experts = 1;
+    return c;
+  };
+  for (const LmConfig& c : {tiny_lm(), tiny_llama(), routed(tiny_lm()), routed(tiny_llama())}) {
+    constexpr int32_t kSequences = 3;
+    const int32_t s = c.context, v = c.vocabulary;
+    const auto router = token_choice(), same = token_choice();
+    Lm lm(c, router.get(), kSequences, 3), full(c, same.get(), kSequences, 3);
+    std::vector<int32_t> token(static_cast<size_t>(kSequences * s));
+    Random random(5);
+    for (int32_t& t : token) t = static_cast<int32_t>(random.below(static_cast<uint32_t>(v)));
+    const std::vector<double> want = full_pass(full, token, kSequences, s);
+
+    Decoder decoder(lm, kSequences);
+    Tally tally;
+    const Exec ex{&tally};
+    const auto compare = [&] {
+      for (int32_t b = 0; b < kSequences; ++b) {
+        const float* x = decoder.logits() + b * v;
+        double sum = 0;
+        for (int32_t i = 0; i < v; ++i) sum += std::exp(double{x[i]});
+        for (int32_t i = 0; i < v; ++i)
+          ASSERT_NEAR(x[i] - std::log(sum), want[static_cast<size_t>((b * s + decoder.length(b) - 1) * v + i)], 2e-5)
+              << "sequence " << b << " length " << decoder.length(b);
+      }
+    };
+    // The first prompts are as long as allowed for the steps that follow; the second prefill starts afresh.
+    for (const std::vector<int32_t>& prompt : {std::vector<int32_t>{5, 1, 4}, std::vector<int32_t>{2, 2, 2}}) {
+      const int32_t longest = *std::max_element(prompt.begin(), prompt.end());
+      std::vector<int32_t> padded(static_cast<size_t>(kSequences * longest), 7);
+      for (int32_t b = 0; b < kSequences; ++b)
+        for (int32_t t = 0; t < prompt[b]; ++t) padded[b * longest + t] = token[b * s + t];
+      decoder.prefill(ex, padded.data(), kSequences, longest, prompt.data());
+      compare();
+      for (int32_t step = 0; longest + step < s; ++step) {
+        int32_t next[kSequences];
+        for (int32_t b = 0; b < kSequences; ++b) next[b] = token[b * s + decoder.length(b)];
+        decoder.step(ex, next);
+        compare();
+      }
+    }
+    EXPECT_EQ(lm.overrun(), "");
+    EXPECT_EQ(tally.of(Part::kModel, Pass::kBackward).flops, 0);
+    EXPECT_EQ(tally.of(Part::kExperts, Pass::kForward).flops > 0, !c.routed_layers.empty());
+  }
+}
+
+// What a router was told in one call, taken down by a router that stands in front of the real one.
+struct Told {
+  int32_t phase;
+  std::vector<int32_t> position, length, token_id;
+  std::vector<int64_t> id;
+  std::vector<uint8_t> mask;
+};
+std::vector<Told> told;
+const swy_router* real_router;
+swy_status take_down(void* self, swy_exec* e, const swy_batch* b, const swy_state* s, swy_plan* p) {
+  const auto n = static_cast<size_t>(b->x.shape[0]), sequences = static_cast<size_t>(b->n_sequences);
+  Told t{e->phase, {b->position, b->position + n}, {}, {}, {b->sequence_id, b->sequence_id + sequences}, {}};
+  for (size_t i = 0; i < sequences; ++i) t.length.push_back(b->sequence_begin[i + 1] - b->sequence_begin[i]);
+  if (b->token_id) t.token_id.assign(b->token_id, b->token_id + n);
+  if (b->mask) t.mask.assign(b->mask, b->mask + n);
+  told.push_back(std::move(t));
+  return real_router->forward(self, e, b, s, p);
+}
+
+// A router sees the phase of decoding, absolute positions, sequences of one token, padding marked in a ragged prefill,
+// and the same sequence ids in all calls.
+TEST(Decoder, TellsRoutersWhereTheyAre) {
+  real_router = find_router(std::string(SWITCHYARD_BUILD_DIR) + "/plugins/softmax_token_choice.so").router;
+  swy_router watched = *real_router;
+  watched.forward = take_down;
+  Instance router(watched, {{"noise", "0"}}, 1, Checking::kFirst);
+  LmConfig c = tiny_lm();
+  c.routed_layers = {1};
+  Lm lm(c, &router, 4, 3);
+  Decoder decoder(lm, 2);
+  Tally tally;
+  const Exec ex{&tally};
+  const int32_t prompt[] = {1, 2, 3, 4, 5, 6}, length[] = {3, 2}, next[] = {7, 8};
+  told.clear();
+  decoder.prefill(ex, prompt, 2, 3, length);
+  told.erase(told.begin(), told.end() - 1);  // the checked layer may have called it more than once
+  decoder.step(ex, next);
+  told.erase(told.begin() + 1, told.end() - 1);
+  decoder.step(ex, next);
+  ASSERT_EQ(told.size(), 3u);
+  EXPECT_EQ(told[0].phase, SWY_PREFILL);
+  EXPECT_EQ(told[0].position, (std::vector<int32_t>{0, 1, 2, 0, 1, 2}));
+  EXPECT_EQ(told[0].mask, (std::vector<uint8_t>{1, 1, 1, 1, 1, 0}));
+  EXPECT_EQ(told[0].length, (std::vector<int32_t>{3, 3}));
+  for (int step = 0; step < 2; ++step) {
+    EXPECT_EQ(told[1 + step].phase, SWY_DECODE);
+    EXPECT_EQ(told[1 + step].position, (std::vector<int32_t>{3 + step, 2 + step}));
+    EXPECT_EQ(told[1 + step].length, (std::vector<int32_t>{1, 1}));
+    EXPECT_EQ(told[1 + step].id, told[0].id);
+  }
+}
+
+// Wrong use is refused: more sequences than there is room for, empty or overlong prompts, steps before a prefill or
+// beyond the context, and a backward pass over memory that a step has used.
+TEST(Decoder, RefusesWrongUse) {
+  Lm lm(tiny_lm(), nullptr, 2, 1);
+  EXPECT_THROW(Decoder(lm, 3), Error);
+  EXPECT_THROW(Decoder(lm, 0), Error);
+  Decoder decoder(lm, 2);
+  Tally tally;
+  const Exec ex{&tally};
+  const std::vector<int32_t> token(26, 1);
+  std::vector<float> loss(26);
+  EXPECT_THROW(decoder.step(ex, token.data()), Error);
+  EXPECT_THROW(decoder.prefill(ex, token.data(), 3, 1), Error);
+  EXPECT_THROW(decoder.prefill(ex, token.data(), 2, 13), Error);
+  const int32_t none[] = {1, 0};
+  EXPECT_THROW(decoder.prefill(ex, token.data(), 2, 2, none), Error);
+  EXPECT_THROW(decoder.step(ex, token.data()), Error) << "the prefill did not work";
+  decoder.prefill(ex, token.data(), 2, 11);
+  decoder.step(ex, token.data());
+  EXPECT_EQ(decoder.length(1), 12);
+  EXPECT_THROW(decoder.step(ex, token.data()), Error);
+  decoder.prefill(ex, token.data(), 2, 4);
+  lm.forward(ex, {}, {token.data(), 2, 4});
+  lm.score(ex, token.data(), 1, loss.data());
+  decoder.step(ex, token.data());
+  EXPECT_THROW(lm.backward(ex, {}), Error);
+}
+
+}  // namespace
+}  // namespace swy::model

@@ -1,0 +1,50 @@
+#include "core/ops/rms_norm.h"
+
+#include <cmath>
+
+#include "core/ops/flops.h"
+#include "core/ops/sums.h"
+
+namespace swy::ops {
+
+void rms_norm(const Exec& ex, int64_t rows, int64_t cols, float eps, const float* x, const float* gain, float* y,
+              float* rstd) {
+  if (!count(ex, 4 * extent(rows, cols), 4 * (2 * extent(rows, cols) + extent(rows) + extent(cols)))) return;
+  parallel_for(rows, grain(2 * cols), [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) {
+      const float* in = x + i * cols;
+      float* out = y + i * cols;
+      const float square = sum(0, cols, [&](int64_t c) { return in[c] * in[c]; }) / static_cast<float>(cols);
+      const float scale = 1.0f / std::sqrt(square + eps);
+      rstd[i] = scale;
+#pragma omp simd
+      for (int64_t c = 0; c < cols; ++c) out[c] = in[c] * scale * gain[c];
+    }
+  });
+}
+
+void rms_norm_backward(const Exec& ex, int64_t rows, int64_t cols, const float* x, const float* gain, const float* rstd,
+                       const float* dy, float* dx_add, float* dgain_add) {
+  if (!count(ex, 10 * extent(rows, cols), 4 * (4 * extent(rows, cols) + extent(rows) + 3 * extent(cols)))) return;
+  // With g = dy * gain and h = x * r: dx += r * (g - h * mean(g h)).
+  parallel_for(rows, grain(4 * cols), [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) {
+      const float *in = x + i * cols, *d = dy + i * cols, scale = rstd[i];
+      float *out = dx_add + i * cols, dot = 0;
+#pragma omp simd reduction(+ : dot)
+      for (int64_t c = 0; c < cols; ++c) dot += d[c] * gain[c] * in[c];
+      const float back = dot * scale * scale / static_cast<float>(cols);  // mean(g h) r
+#pragma omp simd
+      for (int64_t c = 0; c < cols; ++c) out[c] += scale * (d[c] * gain[c] - in[c] * back);
+    }
+  });
+  const int32_t whole[2] = {0, static_cast<int32_t>(rows)};
+  for_segment_blocks(1, whole, rows, cols, [&](int64_t, int64_t r0, int64_t r1, int64_t c0, int64_t width) {
+    float total[kColumnBlock];
+    column_sums(r0, r1, c0, width, total,
+                [&](int64_t i, int64_t c) { return dy[i * cols + c] * (x[i * cols + c] * rstd[i]); });
+    for (int64_t j = 0; j < width; ++j) dgain_add[c0 + j] += total[j];
+  });
+}
+
+}  // namespace swy::ops
