@@ -108,7 +108,7 @@ class Trial : public Block {
         ASSERT_NEAR(got[i], expected[i], tolerance * (1 + std::fabs(expected[i]))) << "token " << t;
     }
   }
-  int64_t rows_run() const { return std::accumulate(ffn.load().kept.begin(), ffn.load().kept.end(), int64_t{0}); }
+  int64_t rows_run() { return std::accumulate(ffn.load().kept.begin(), ffn.load().kept.end(), int64_t{0}); }
   int64_t rows_of_this_forward() {
     const int64_t before = rows_run();
     loss();
@@ -261,17 +261,19 @@ TEST(VqMoeReleased, OutputIsTheReleasedOne) {
     const Row x = b.in(t), gain = b.value("router.ln_gain"), bias = b.value("router.ln_bias");
     const Row paths = softmax(b.linear(x, "paths", "paths_bias"));
     const int code = b.nearest(x, "codebook");
-    Row q(x.size()), y(x.size());
+    Row q(x.size()), y(x.size()), logits;
     add(1 - 2 * 0.3, x, q), add(0.3, b.row("codebook", code, b.width()), q);
-    add(paths[0], b.f(largest(b.linear(x, "gate", "gate_bias"), 1)[0], x), y);
+    for (int e = 0; e < 4; ++e) {
+      const Row r = b.row("gate", e, b.width());
+      logits.push_back(dot(x, r) / std::sqrt(dot(r, r) + 1e-6));
+    }
+    add(paths[0], b.f(largest(logits, 1)[0], x), y);
     add(paths[1], layer_norm(b.f(code % 4, layer_norm(q, gain, bias)), gain, bias), y);
     return y;
   });
   b.gradient();
-  for (const std::string name : {"gate", "gate_bias"}) {
-    const Param& p = b.tensor("router." + name);
-    for (int64_t i = 0; i < p.size; ++i) ASSERT_EQ(p.grad[i], 0.f) << name;
-  }
+  const Param& gate = b.tensor("router.gate");
+  for (int64_t i = 0; i < gate.size; ++i) ASSERT_EQ(gate.grad[i], 0.f);
 }
 
 // dq/dx = (1 - l) I: the gradient of the discrete path is that of its function at q, times 1 - l.
@@ -438,9 +440,9 @@ TEST(CompeteSmoe, CompetesAtItsRateAfterTheWarmUp) {
     return steps;
   };
   EXPECT_TRUE(competitions(0.09).empty());
-  const std::vector<int64_t> steps = competitions(0.1);
+  const std::vector<int64_t> steps = competitions(0.11);
   EXPECT_NEAR(static_cast<double>(steps.size()), 120, 4 * std::sqrt(400 * 0.3 * 0.7));
-  EXPECT_EQ(steps, competitions(0.1));
+  EXPECT_EQ(steps, competitions(0.11));
 }
 
 // ---- DSelect-k ----------------------------------------------------------------------------------------------------
@@ -460,7 +462,10 @@ TEST(DSelectK, BitsAreTheSmoothStep) {
     return 0.0;
   };
   EXPECT_NEAR(step_at(0), 0.5, 1e-6);
-  for (const float out : {1.f, 1.5f, 30.f}) EXPECT_EQ(step_at(out), 1.0), EXPECT_EQ(step_at(-out), 0.0);
+  for (const float out : {1.f, 1.5f, 30.f}) {
+    EXPECT_EQ(step_at(out), 1.0);
+    EXPECT_EQ(step_at(-out), 0.0);
+  }
   for (const float z : {-0.9f, -0.4f, 0.3f, 0.8f}) {
     EXPECT_NEAR(step_at(z), -2 * std::pow(z, 3) / 8 + 3 * z / 4 + 0.5, 1e-6) << z;
     EXPECT_NEAR(step_at(z) + step_at(-z), 1, 1e-6) << z;
@@ -530,8 +535,7 @@ TEST(ReMoe, OutputIsContinuousAndClosedGatesAreSilent) {
   const std::vector<float> open = with_gate(1e-4f);
   for (size_t i = 0; i < open.size(); ++i) EXPECT_NEAR(open[i], closed[i], 1e-3);
   EXPECT_NE(open, closed);
-  for (int64_t i = 0; i < n; ++i)
-    if (i % 4) EXPECT_EQ(b.tensor("router.gate").grad[i], 0.f);
+  for (int64_t i = 0; i < n; ++i) EXPECT_TRUE(i % 4 == 0 || b.tensor("router.gate").grad[i] == 0) << i;
 }
 
 // ---- top-p --------------------------------------------------------------------------------------------------------
@@ -662,7 +666,7 @@ TEST(NullExperts, AreTopKWithoutNullsAndFewerRowsWithThem) {
       return y;
     });
     EXPECT_EQ(b.rows_of_this_forward(), rows);
-    if (nulls == 0) EXPECT_EQ(rows, 2 * b.tokens);
+    EXPECT_EQ(rows == 2 * b.tokens, nulls == 0);
   }
 }
 

@@ -106,9 +106,9 @@ class CodeRouter : public Router {
   }
   // The parameter "codebook", or where it stands still its copy of the last step before: an optimiser's momentum would
   // go on moving the parameter.
-  Tensor learned_codes(Graph& g) const {
+  Tensor learned_codes(Graph& g, Start start) const {
     const int64_t n = number_of_codes(g);
-    Tensor learned = g.param("codebook", n, g.D, uniform(1 / static_cast<float>(n)), SWY_NO_DECAY);
+    Tensor learned = g.param("codebook", n, g.D, start, SWY_NO_DECAY);
     Tensor copy = copies() ? g.buffer("codes", n, g.D, zeros_start()) : learned;
     return learns(g) ? learned : copy;
   }

@@ -59,9 +59,9 @@ struct CompeteSmoe : swy::Router {
     add_output(y);
     assign(where(top, filled(g, g.T, k, 0)));  // nobody is left to run
   }
-  // A number in [0, 1) for each site and step of a run.
+  // A number in [0, 1) for each site and step, the same in every run (splitmix64, Steele et al. 2014).
   static double drawn(const swy::Moment& m) {
-    uint64_t z = m.seed + 0x9e3779b97f4a7c15;  // splitmix64 (Steele et al. 2014)
+    uint64_t z = static_cast<uint64_t>(m.step * m.n_sites + m.site + 1) * 0x9e3779b97f4a7c15;
     z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9;
     z = (z ^ z >> 27) * 0x94d049bb133111eb;
     return static_cast<double>((z ^ z >> 31) >> 11) * 0x1p-53;
@@ -74,4 +74,4 @@ struct CompeteSmoe : swy::Router {
 };
 SWY_ROUTER(CompeteSmoe, "competesmoe", "CompeteSMoE (v2)", "1.0.0",
            "Nguyen et al. 2025, CompeteSMoE - Statistically Guaranteed Mixture of Experts Training via Competition",
-           SWY_CAP_STRAIGHT_THROUGH)
+           SWY_CAP_CAUSAL | SWY_CAP_STRAIGHT_THROUGH)

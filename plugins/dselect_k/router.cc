@@ -52,4 +52,4 @@ struct DSelectK : swy::Router {
 SWY_ROUTER(DSelectK, "dselect_k", "DSelect-k", "1.0.0",
            "Hazimeh et al. 2021, DSelect-k: Differentiable Selection in the Mixture of Experts with Applications to "
            "Multi-Task Learning",
-           0)
+           SWY_CAP_CAUSAL)

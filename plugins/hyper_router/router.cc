@@ -24,4 +24,5 @@ struct HyperRouter : swy::Router {
   }
 };
 SWY_ROUTER(HyperRouter, "hyper_router", "HyperRouter", "1.0.0",
-           "Do et al. 2023, HyperRouter: Towards Efficient Training and Inference of Sparse Mixture of Experts", 0)
+           "Do et al. 2023, HyperRouter: Towards Efficient Training and Inference of Sparse Mixture of Experts",
+           SWY_CAP_CAUSAL)

@@ -75,4 +75,5 @@ struct MoePlusPlus : swy::Router {
   }
 };
 SWY_ROUTER(MoePlusPlus, "moe_plus_plus", "MoE++", "1.0.0",
-           "Jin et al. 2025, MoE++: Accelerating Mixture-of-Experts Methods with Zero-Computation Experts", 0)
+           "Jin et al. 2025, MoE++: Accelerating Mixture-of-Experts Methods with Zero-Computation Experts",
+           SWY_CAP_CAUSAL)

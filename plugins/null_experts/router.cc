@@ -34,4 +34,4 @@ struct NullExperts : swy::Router {
 };
 SWY_ROUTER(NullExperts, "null_experts", "Null experts (AdaMoE)", "1.0.0",
            "Zeng et al. 2024, AdaMoE: Token-Adaptive Routing with Null Experts for Mixture-of-Experts Language Models",
-           0)
+           SWY_CAP_CAUSAL)

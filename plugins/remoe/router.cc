@@ -25,4 +25,4 @@ struct ReMoe : swy::Router {
   }
 };
 SWY_ROUTER(ReMoe, "remoe", "ReMoE", "1.0.0",
-           "Wang et al. 2025, ReMoE: Fully Differentiable Mixture-of-Experts with ReLU Routing", 0)
+           "Wang et al. 2025, ReMoE: Fully Differentiable Mixture-of-Experts with ReLU Routing", SWY_CAP_CAUSAL)

@@ -17,4 +17,5 @@ struct SmoeDropout : swy::Router {
   }
 };
 SWY_ROUTER(SmoeDropout, "smoe_dropout", "SMoE-Dropout", "1.0.0",
-           "Chen et al. 2023, Sparse MoE as the New Dropout: Scaling Dense and Self-Slimmable Transformers", 0)
+           "Chen et al. 2023, Sparse MoE as the New Dropout: Scaling Dense and Self-Slimmable Transformers",
+           SWY_CAP_CAUSAL)

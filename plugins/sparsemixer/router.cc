@@ -58,4 +58,5 @@ struct SparseMixer : swy::Router {
   }
 };
 SWY_ROUTER(SparseMixer, "sparsemixer", "SparseMixer", "1.0.0",
-           "Liu et al. 2023, Sparse Backpropagation for MoE Training", SWY_CAP_STRAIGHT_THROUGH | SWY_CAP_BATCH_COUPLED)
+           "Liu et al. 2023, Sparse Backpropagation for MoE Training",
+           SWY_CAP_CAUSAL | SWY_CAP_STRAIGHT_THROUGH | SWY_CAP_BATCH_COUPLED)

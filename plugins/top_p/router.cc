@@ -23,4 +23,4 @@ struct TopP : swy::Router {
   }
 };
 SWY_ROUTER(TopP, "top_p", "Top-p routing", "1.0.0",
-           "Huang et al. 2024, Harder Tasks Need More Experts: Dynamic Routing in MoE Models", 0)
+           "Huang et al. 2024, Harder Tasks Need More Experts: Dynamic Routing in MoE Models", SWY_CAP_CAUSAL)

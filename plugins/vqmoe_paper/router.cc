@@ -15,7 +15,7 @@ struct VqMoePaper : swy::CodeRouter {
   void route(swy::Graph& g) override {
     auto router = g.param("gate", g.D, g.E, swy::lecun_normal(g.D));
     auto mixer = g.param("paths", g.D, 2, swy::lecun_normal(g.D));
-    const swy::Codes code = nearest_codes(g.x, ema() ? running_codes(g) : learned_codes(g));
+    const swy::Codes code = nearest_codes(g.x, declared_codes(g));
     code_metrics(code);
     if (ema() && learns(g)) remember_use(g, code, reset_below > 0);
     if (g.training && learns(g) && vq_weight > 0)
@@ -41,13 +41,14 @@ struct VqMoePaper : swy::CodeRouter {
 
  private:
   bool ema() const { return codebook == "ema"; }
-  swy::Tensor running_codes(swy::Graph& g) const {
+  swy::Tensor declared_codes(swy::Graph& g) const {
     const int64_t n = number_of_codes(g);
     const float even = 1 / static_cast<float>(n);
+    if (!ema()) return learned_codes(g, swy::uniform(even));
     g.buffer("usage", n, 1, swy::constant(even));
     return g.buffer("codes", n, g.D, swy::uniform(even));
   }
 };
 SWY_ROUTER(VqMoePaper, "vqmoe_paper", "VQMoE, as described", "1.0.0",
            "Do et al. 2025, On the Role of Discrete Representation in Sparse Mixture of Experts",
-           SWY_CAP_STRAIGHT_THROUGH)
+           SWY_CAP_CAUSAL | SWY_CAP_STRAIGHT_THROUGH)

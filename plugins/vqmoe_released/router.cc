@@ -13,14 +13,14 @@ struct VqMoeReleased : swy::CodeRouter {
                              "weight of the balance loss, which the released scripts set and never switch on"};
 
   void route(swy::Graph& g) override {
-    const auto linear = swy::uniform(1 / std::sqrt(static_cast<float>(g.D)));
-    auto router = g.param("gate", g.D, g.E, swy::orthogonal(1), SWY_NO_DECAY);
-    auto router_bias = g.param("gate_bias", 1, g.E, swy::zeros_start(), SWY_NO_DECAY);
-    auto mixer = g.param("paths", g.D, 2, linear);
-    auto mixer_bias = g.param("paths_bias", 1, 2, linear, SWY_NO_DECAY);
+    const auto start = swy::normal(0.02f);
+    const auto rows = g.E <= g.D ? swy::orthogonal(0.32f) : swy::normal(0.32f / std::sqrt(static_cast<float>(g.D)));
+    auto router = g.param("gate", g.E, g.D, rows, SWY_NO_DECAY);
+    auto mixer = g.param("paths", g.D, 2, start);
+    auto mixer_bias = g.param("paths_bias", 1, 2, swy::zeros_start(), SWY_NO_DECAY);
     auto gain = g.param("ln_gain", 1, g.D, swy::constant(1), SWY_NO_DECAY);
     auto bias = g.param("ln_bias", 1, g.D, swy::zeros_start(), SWY_NO_DECAY);
-    const swy::Codes code = nearest_codes(g.x, learned_codes(g));
+    const swy::Codes code = nearest_codes(g.x, learned_codes(g, start));
     code_metrics(code);
     if (g.training && learns(g) && vq_weight > 0)
       g.aux("vq", vq_loss(g.x, code.vector, beta, true), vq_weight, "squared distance of tokens and codes");
@@ -33,11 +33,11 @@ struct VqMoeReleased : swy::CodeRouter {
       add_output(answer);
       return assign(where(code.nearest, filled(g, g.T, 1, 0)));  // nobody else runs
     }
-    auto logits = matmul(g.x, router) + router_bias, paths = softmax(matmul(g.x, mixer) + mixer_bias);
+    auto logits = matmul_transposed(g.x, normalise(router)), paths = softmax(matmul(g.x, mixer) + mixer_bias);
     auto top = top_k(logits, k);
     path_metrics(code, column(paths, 1), top);
     if (g.training && balance > 0)
-      g.aux("balance", balance_loss(softmax(logits), top, swy::Pool::kBatch, 1 / static_cast<float>(k)), balance,
+      g.aux("balance", balance_loss(softmax(logits / 0.3f), top, swy::Pool::kBatch, 1 / static_cast<float>(k)), balance,
             "share of choices times mean gate over k");
     add_output(answer * column(paths, 1));
     assign(swy::TopK{top.index, softmax(top.value) * column(paths, 0)});
@@ -45,4 +45,4 @@ struct VqMoeReleased : swy::CodeRouter {
 };
 SWY_ROUTER(VqMoeReleased, "vqmoe_released", "VQMoE, as released", "1.0.0",
            "Do et al. 2025, On the Role of Discrete Representation in Sparse Mixture of Experts",
-           SWY_CAP_STRAIGHT_THROUGH)
+           SWY_CAP_CAUSAL | SWY_CAP_STRAIGHT_THROUGH)
