@@ -354,7 +354,7 @@ def sinkhorn_lm(b):
             u = 1 / len(g) / (K @ v)
             v = 1 / b.E / (K.T @ u)
         rank[part] += torch.log(v)  # log P but for u, which is the same for all experts
-    return Plan(by_choice(top(b, rank, b.o.k), a))
+    return Plan(by_token(top(b, rank, b.o.k), a))
 
 
 @router(key="token", salt=0, table="random", collect=0.05)
@@ -412,7 +412,7 @@ def expert_choice_lm(b):
     if b.o.rule == "mesh":
         S = torch.cat([torch.softmax(z[g.start:g.stop], 0) for g in b.groups])
     if b.o.pool == "threshold" and not b.train:
-        return Plan(by_choice(above(b, S, b.p["cutoff"]), S))
+        return Plan(by_token(above(b, S, b.p["cutoff"]), S))
     pool = [list(g) for g in b.groups]
     if b.o.pool == "batch_position":
         pool = [[t for t, p in enumerate(b.position) if p == at] for at in range(max(b.position) + 1)]
@@ -449,7 +449,7 @@ def expert_threshold(b):
         picks = [[e for e in top(b, r[t:t + 1], b.E)[0] if t in taken[e]] for t in range(len(r))]
     else:
         picks = above(b, r, b.p["cutoff"])
-    return Plan(by_choice(picks, r), buffers=moved(b, q) if b.load else {})
+    return Plan(by_token(picks, r), buffers=moved(b, q) if b.load else {})
 
 
 @router(k=2, score="sigmoid", normalise=True)
@@ -462,7 +462,7 @@ def quantile_balancing(b):
         w = softmax_over(z, picks)
     else:
         w = share_out(s, picks) if b.o.k > 1 and b.o.normalise else s
-    plan = Plan(by_choice(picks, w))
+    plan = Plan(by_token(picks, w))
     if b.load:
         n = len(s)
         left = s.detach() - column([kth(row, b.o.k + 1) for row in price])
@@ -477,7 +477,7 @@ def online_kmeans(b):
     c = unit(b.x) @ unit(mean).T
     picks = top(b, c, b.o.k)
     w = softmax_over(c, picks) if b.o.weight == "softmax" else torch.full_like(c, 1 / b.o.k)
-    plan = Plan(by_choice(picks, w))
+    plan = Plan(by_token(picks, w))
     if b.load:
         M = hot(picks, b.E)
         n, total = M.sum(0)[:, None], M.T @ b.x.detach()
@@ -542,15 +542,16 @@ def vqmoe_paper(b):
             name: value for name, value in metric.items() if name != "agreement"})
         plan.aux = losses(b, vq=(weights["vq"], loss), balance=(weights["balance"], lambda: zero))
     else:
-        plan = Plan(by_token(picks, gates[:, :1] * P), output=gates[:, 1:] * expert([e for e, in own], q),
+        plan = Plan(by_choice(picks, gates[:, :1] * P), output=gates[:, 1:] * expert([e for e, in own], q),
                     expert_x=b.x if rewritten else None, metric=metric | {"discrete_gate": gates[:, 1].mean()})
         plan.aux = losses(b, vq=(weights["vq"], lambda: vq_loss(b, v, codes, not ema)),
                           balance=(weights["balance"], lambda: switch_loss(b, picks, P)))
     if b.load and ema:
+        still = discrete and b.o.freeze
         N, d, M = b.p["usage"], b.o.ema_decay, hot([[c] for c in codes], len(v))
         n, s = M.mean(0)[:, None], M.T @ b.x.detach() / len(b.x)
         new = ((d * N + 1e-6) * v + (1 - d) * s) / (d * N + 1e-6 + (1 - d) * n)
-        plan.buffers = {"codes": v, "usage": N} if discrete else {"codes": new, "usage": d * N + (1 - d) * n}
+        plan.buffers = {"codes": v, "usage": N} if still else {"codes": new, "usage": d * N + (1 - d) * n}
     elif b.load:
         plan.buffers = {"codes": b.p["codes"] if discrete else b.p["codebook"].detach()}
     return plan
@@ -569,7 +570,7 @@ def vqmoe_released(b):
         return centred / torch.sqrt((centred**2).mean(1, keepdim=True) + 1e-5) * b.p["ln_gain"] + b.p["ln_bias"]
 
     yd = norm(expert([c % b.E for c in codes], norm(q)))
-    L = b.x @ b.p["gate"] + b.p["gate_bias"]
+    L = b.x @ unit(b.p["gate"]).T
     picks, gates = top(b, L, b.o.k), torch.softmax(b.x @ b.p["paths"] + b.p["paths_bias"], 1)
     zero = torch.zeros((), dtype=torch.float64)
     if discrete:
@@ -577,11 +578,11 @@ def vqmoe_released(b):
             b, vq=(b.o.vq_weight, lambda: zero if b.o.freeze else vq_loss(b, v, codes)),
             balance=(b.o.balance_weight, lambda: zero)))
     else:
-        plan = Plan(by_token(picks, gates[:, :1] * softmax_over(L, picks)), output=gates[:, 1:] * yd, metric=metric | {
+        plan = Plan(by_choice(picks, gates[:, :1] * softmax_over(L, picks)), output=gates[:, 1:] * yd, metric=metric | {
             "discrete_gate": gates[:, 1].mean(),
             "agreement": sum(a[0] == c % b.E for a, c in zip(picks, codes)) / len(codes)}, aux=losses(
                 b, vq=(b.o.vq_weight, lambda: vq_loss(b, v, codes)),
-                balance=(b.o.balance_weight, lambda: switch_loss(b, picks, torch.softmax(L, 1)) / b.o.k)))
+                balance=(b.o.balance_weight, lambda: switch_loss(b, picks, torch.softmax(L / 0.3, 1)) / b.o.k)))
     if b.load:
         plan.buffers = {"codes": b.p["codes"] if discrete else b.p["codebook"].detach()}
     return plan
@@ -600,7 +601,7 @@ def scheduled_k(b):
 def smoe_dropout(b):
     L = b.x @ b.p["gate"] + b.p["gate_bias"]
     picks = top(b, L, scheduled_k(b))
-    return Plan(by_token(picks, softmax_over(L, picks)))
+    return Plan(by_choice(picks, softmax_over(L, picks)))
 
 
 @router(hidden=256, k_start=0, k_end=0, k_eval=0)
@@ -611,7 +612,7 @@ def hyper_router(b):
     U = u.reshape(b.E, -1)
     L = b.x @ U[:, :-1].T + U[:, -1]
     picks = top(b, L, scheduled_k(b))
-    return Plan(by_token(picks, softmax_over(L, picks)))
+    return Plan(by_choice(picks, softmax_over(L, picks)))
 
 
 @router(k=2, rate=0.05, warm_up=0.05, router_weight=0.01, theta=0, diversity_weight=0.01,
@@ -623,7 +624,7 @@ def competesmoe(b):
     zero = lambda: torch.zeros((), dtype=torch.float64)
     if not b.train or b.o.rate == 0 or b.progress < b.o.warm_up:
         picks = top(b, z, b.o.k)
-        return Plan(by_token(picks, softmax_over(z, picks)), aux=losses(
+        return Plan(by_choice(picks, softmax_over(z, picks)), aux=losses(
             b, router=(b.o.router_weight, zero), diversity=(b.o.diversity_weight, zero),
             competition_balance=(b.o.competition_balance_weight, zero),
             balance=(b.o.balance_weight, lambda: switch_loss(b, first(picks), p)),
@@ -672,7 +673,7 @@ def remoe(b):
     picks = [[e for e in largest(row, b.E, b.margin, exact=(0.0,)) if row[e] > 0] for row in R]
     c = (R > 0).sum(0)
     loss = l * b.E / (b.o.k * len(R) ** 2) * (c * R.sum(0)).sum()
-    plan = Plan(by_choice(picks, R), aux={"sparsity": (1, loss)} if b.train else {},
+    plan = Plan(by_choice(picks, R), aux={"l1": (1, loss)} if b.train else {},
                 metric={"sparsity": (R == 0).double().mean(), "lambda": l})
     if b.load:
         more = sum(b.load.offered) > b.o.k * b.load.tokens
@@ -1004,10 +1005,12 @@ def vq_cases():
                 mask=RAGGED, updates=steps, codebook=False, buffers={"codes": (8, 4), "usage": [[0.125]] * 8})
     yield paper("running means, discrete stage", {"codebook": "ema", "discrete_from": 0.5}, [6, 4], progress=0.6,
                 updates=[{**u, "progress": 0.6} for u in steps[:1]], **running)
+    yield paper("running means, discrete stage that learns", {"codebook": "ema", "discrete_from": 0.5,
+                "freeze": False}, [6, 4], progress=0.6, updates=[{**u, "progress": 0.6} for u in steps], **running)
     id = "vqmoe_released"
     def released(name, options, groups, C=4, **more):
         return gated(id, name, {"vq_weight": 0.5, **options}, groups, tolerance=5e-5, **more, plus={
-            "codebook": (C, 4), "gate_bias": (1, 4), "paths": (4, 2), "paths_bias": (1, 2), "ln_gain": (1, 4),
+            "codebook": (C, 4), "paths": (4, 2), "paths_bias": (1, 2), "ln_gain": (1, 4),
             "ln_bias": (1, 4)})
 
     yield released("both paths", {}, [6, 4])
