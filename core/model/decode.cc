@@ -47,6 +47,8 @@ struct Decoder::Impl {
   void prefill(const Exec& ex, const int32_t* token, int32_t n, int32_t tokens, const int32_t* length,
                uint64_t run_seed) {
     if (n < 1 || n > capacity) usage_error("decoder: ", n, " sequences; this one holds 1 to ", capacity);
+    if (tokens < 1 || tokens > lm.config.context)
+      usage_error("decoder: prompts of ", tokens, " tokens; the model's context is ", lm.config.context);
     bool ragged = false;
     for (int32_t b = 0; b < n; ++b) {
       lengths[b] = length ? length[b] : tokens;

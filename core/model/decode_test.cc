@@ -82,7 +82,7 @@ TEST(Decoder, EqualsTheFullPass) {
 // What a router was told in one call, taken down by a router that stands in front of the real one.
 struct Told {
   int32_t phase;
-  std::vector<int32_t> position, length, token_id;
+  std::vector<int32_t> position, length;
   std::vector<int64_t> id;
   std::vector<uint8_t> mask;
 };
@@ -90,9 +90,9 @@ std::vector<Told> told;
 const swy_router* real_router;
 swy_status take_down(void* self, swy_exec* e, const swy_batch* b, const swy_state* s, swy_plan* p) {
   const auto n = static_cast<size_t>(b->x.shape[0]), sequences = static_cast<size_t>(b->n_sequences);
-  Told t{e->phase, {b->position, b->position + n}, {}, {}, {b->sequence_id, b->sequence_id + sequences}, {}};
+  Told t{e->phase, {b->position, b->position + n}, {}, {b->sequence_id, b->sequence_id + sequences}, {}};
   for (size_t i = 0; i < sequences; ++i) t.length.push_back(b->sequence_begin[i + 1] - b->sequence_begin[i]);
-  if (b->token_id) t.token_id.assign(b->token_id, b->token_id + n);
+
   if (b->mask) t.mask.assign(b->mask, b->mask + n);
   told.push_back(std::move(t));
   return real_router->forward(self, e, b, s, p);

@@ -3,14 +3,13 @@
 #include "core/sdk/router.h"
 
 #include "core/sdk/losses.h"
-#include "core/sdk/token_order.h"
 
 struct DeepSeekMoe : swy::Router {
   swy::Option<int> k{this, "k", 2, {1, 64}, "routed experts per token"};
   swy::Option<float> expert{this, "expert_weight", 0.01, {0, 100}, "weight of the balance loss of experts"};
   swy::Option<float> device{this, "device_weight", 0, {0, 100}, "weight of the balance loss of devices"};
-  swy::Option<int> devices{this, "devices", 1, {1, 4096},
-                           "equal parts that the experts are in, for the device loss; must divide E"};
+  swy::Option<int> devices{
+      this, "devices", 1, {1, 4096}, "equal parts that the experts are in, for the device loss; must divide E"};
   swy::Option<swy::Choice> pool{this, "pool", "group", "group|batch",
                                 "tokens that shares and means of the losses are over"};
 
@@ -22,7 +21,7 @@ struct DeepSeekMoe : swy::Router {
             "share of assignments times mean gate, by expert");
     if (g.training && device > 0) g.aux("device", device_loss(g, gate, top), device, "the same by device");
     g.metric("weight_sum", mean_rows(sum_columns(top.value)), "1", "mean sum of a token's weights");
-    assign_by_token(top);
+    assign(top, {}, swy::Listing::kByToken);
   }
 
  private:

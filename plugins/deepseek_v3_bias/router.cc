@@ -1,23 +1,21 @@
-// Bias balancing: a bias decides with the score who is chosen, and never what a choice weighs. It moves after each step,
-// against the loads that the step had, so that no token sees a later one.
+// Bias balancing: a bias decides with the score who is chosen, and never what a choice weighs. It moves after each
+// step, against the loads that the step had, so that no token sees a later one.
 #include "core/sdk/router.h"
 
 #include "core/sdk/losses.h"
-#include "core/sdk/token_order.h"
 
 struct DeepSeekV3Bias : swy::Router {
   swy::Option<int> k{this, "k", 2, {1, 64}, "routed experts per token"};
   swy::Option<swy::Choice> score{this, "score", "sigmoid", "sigmoid|softmax", "what becomes of the logits"};
   swy::Option<bool> renormalise{this, "renormalise", true, "weights are divided by their sum over the chosen"};
   swy::Option<float> scale{this, "scale", 1, {1e-6, 1000}, "factor on all weights"};
-  swy::Option<int> groups{this, "groups", 1, {1, 1024},
-                          "groups of experts; 1 = every token sees all; must divide E"};
+  swy::Option<int> groups{this, "groups", 1, {1, 1024}, "groups of experts; 1 = every token sees all; must divide E"};
   swy::Option<int> kept_groups{this, "kept_groups", 1, {1, 1024}, "groups that a token may choose from"};
   swy::Option<int> group_best{this, "group_best", 2, {1, 64}, "best experts whose sum is the value of a group"};
   swy::Option<swy::Choice> rule{this, "rule", "sign", "sign|error|rms|multiplicative", "how loads move the bias"};
   swy::Option<float> rate{this, "rate", 0.001, {0, 10}, "u, step of the bias"};
-  swy::Option<float> rate_until{this, "rate_until", 1, {0, 1},
-                                "share of the training budget after which the bias stays"};
+  swy::Option<float> rate_until{
+      this, "rate_until", 1, {0, 1}, "share of the training budget after which the bias stays"};
   swy::Option<bool> recentre{this, "recentre", false, "the mean of the bias is taken out after each update"};
   swy::Option<float> sequence{this, "sequence_weight", 1e-4, {0, 100}, "weight of the sequence-wise balance loss"};
 
@@ -30,12 +28,13 @@ struct DeepSeekV3Bias : swy::Router {
     auto top = top_k(ranked, k);
     if (g.training && sequence > 0) {
       auto p = s / (sum_columns(s) + 1e-20f);
-      g.aux("sequence", balance_loss(p, top_k(s, k), swy::Pool::kGroup, 1), sequence, "share of assignments times mean score");
+      g.aux("sequence", balance_loss(p, top_k(s, k), swy::Pool::kGroup, 1), sequence,
+            "share of assignments times mean score");
     }
     g.metric("bias_range", top_k(b, 1).value + top_k(b * -1.f, 1).value, "1", "largest less smallest bias");
     auto weight = s;
     if (renormalise) weight = s / (sum_columns(s * one_hot(top, g.E)) + 1e-20f);
-    assign_weighted_by_token(top, weight * scale);
+    assign_weighted(top, weight * scale, {}, swy::Listing::kByToken);
   }
 
   void update(swy::Graph& g) override {
@@ -59,10 +58,12 @@ struct DeepSeekV3Bias : swy::Router {
   swy::Tensor allowed(swy::Graph& g, swy::Tensor ranked) {
     const int32_t each = g.E / groups;
     if (g.E % groups || kept_groups > groups || kept_groups * each < k || group_best > each)
-      throw std::invalid_argument("groups of " + std::to_string(g.E) + " experts: groups must divide them, hold "
+      throw std::invalid_argument("groups of " + std::to_string(g.E) +
+                                  " experts: groups must divide them, hold "
                                   "group_best of them, and kept_groups of the groups must hold k");
     std::vector<swy::Tensor> value;
-    for (int i = 0; i < groups; ++i) value.push_back(sum_columns(top_k(columns(ranked, i * each, each), group_best).value));
+    for (int i = 0; i < groups; ++i)
+      value.push_back(sum_columns(top_k(columns(ranked, i * each, each), group_best).value));
     std::vector<float> part(static_cast<size_t>(groups) * g.E);
     for (int32_t e = 0; e < g.E; ++e) part[static_cast<size_t>(e / each * g.E + e)] = 1;
     return matmul(one_hot(top_k(concatenated(value), kept_groups), groups), constants(g, groups, g.E, part));

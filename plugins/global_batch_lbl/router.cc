@@ -3,7 +3,6 @@
 #include "core/sdk/router.h"
 
 #include "core/sdk/losses.h"
-#include "core/sdk/token_order.h"
 
 struct GlobalBatchLbl : swy::Router {
   swy::Option<int> k{this, "k", 2, {1, 64}, "experts per token"};
@@ -19,16 +18,18 @@ struct GlobalBatchLbl : swy::Router {
     auto count = g.buffer("count", 1, g.E, swy::zeros_start());
     auto gate = softmax(logits);
     auto top = top_k(gate, k);
-    if (g.training && balance > 0) g.aux("balance", loss(g, gate, top, count), balance, "share of assignments times mean gate");
+    if (g.training && balance > 0)
+      g.aux("balance", loss(g, gate, top, count), balance, "share of assignments times mean gate");
     if (g.training && z > 0) g.aux("z", z_loss(logits), z, "mean squared log-partition");
     g.metric("best_gate", mean_rows(column(top.value, 0)), "1", "mean gate of the first choice");
     if (renormalise) top.value = top.value / sum_columns(top.value);
-    assign_by_token(top);
+    assign(top, {}, swy::Listing::kByToken);
   }
   void update(swy::Graph& g) override {
     auto count = g.state("count");
     const int64_t steps = accumulation;
-    g.store(count, scaled(count + g.offered(), [steps](const swy::Moment& m) { return (m.step + 1) % steps ? 1.f : 0.f; }));
+    g.store(count,
+            scaled(count + g.offered(), [steps](const swy::Moment& m) { return (m.step + 1) % steps ? 1.f : 0.f; }));
   }
 
  private:

@@ -3,13 +3,12 @@
 #include "core/sdk/router.h"
 
 #include "core/sdk/losses.h"
-#include "core/sdk/token_order.h"
 
 struct GshardTop2 : swy::Router {
   swy::Option<swy::Choice> policy{this, "second", "random", "random|all|threshold|sampling",
                                   "which second choices are used"};
-  swy::Option<float> threshold{this, "threshold", 0.5, {1e-6, 1},
-                               "second gates from here on are always used; below: by chance, or never"};
+  swy::Option<float> threshold{
+      this, "threshold", 0.5, {1e-6, 1}, "second gates from here on are always used; below: by chance, or never"};
   swy::Option<swy::Choice> evaluation{this, "evaluate_second", "all", "all|same",
                                       "second choices in evaluation: all of them, or as in training"};
   swy::Option<swy::Choice> weights{this, "weights", "chosen", "chosen|kept|none",
@@ -34,8 +33,7 @@ struct GshardTop2 : swy::Router {
     auto p1 = sum_columns(gate * a), p2 = sum_columns(gate * b), g2 = p2 / (p1 + p2);
 
     auto used = filled(g, g.T, 1, 1);
-    if (by_policy && policy == "random")
-      used = step(g2 / threshold - random(g, g.T, 1, SWY_RANDOM_UNIFORM, 0, 1), 0);
+    if (by_policy && policy == "random") used = step(g2 / threshold - random(g, g.T, 1, SWY_RANDOM_UNIFORM, 0, 1), 0);
     if (by_policy && policy == "threshold") used = step(g2, threshold);
     auto sum = weights == "kept" ? p1 + p2 * used : p1 + p2;
     auto left = constants(g, 1, 2, {1, 0}), right = constants(g, 1, 2, {0, 1});
@@ -43,25 +41,25 @@ struct GshardTop2 : swy::Router {
     swy::TopK top{top_k(a * 2 + b, 2).index, weights == "none" ? both : both / sum};
     top = where(top, filled(g, g.T, 1, 1) * left + used * right);
 
-    losses(g, gate, first, second, gate * (1 - a) / (sum_columns(gate * (1 - a)) + 1e-9f));
+    if (g.training) losses(g, gate, first, second);
     g.metric("second_used", mean_rows(used), "1", "share of tokens whose second choice is used");
-    if (order == "token") return assign_by_token(top);
-    if (g.C < g.group_tokens) g.acausal("a later token's first choice is seated before an earlier token's second");
+    if (order == "token") return assign(top, {}, swy::Listing::kByToken);
     assign(top, order == "gate" ? sorted_tokens(p1) : swy::Tensor{});
   }
 
  private:
   static constexpr float kOut = 1e30f;  // taken off the logit of an expert that may not be chosen again
 
-  void losses(swy::Graph& g, swy::Tensor gate, swy::TopK first, swy::TopK second, swy::Tensor without_first) {
-    if (!g.training) return;
+  void losses(swy::Graph& g, swy::Tensor gate, swy::TopK first, swy::TopK second) {
     const auto over = pool == "batch" ? swy::Pool::kBatch : swy::Pool::kGroup;
     if (balance > 0)
       g.aux("balance", balance_loss(gate, first, over, 1), balance, "first-choice share times mean gate");
-    if (second_place > 0)
-      g.aux("second", balance_loss(without_first, second, over, 1), second_place,
+    if (second_place > 0) {
+      auto others = gate * (1 - one_hot(first, g.E));
+      g.aux("second", balance_loss(others / (sum_columns(others) + 1e-9f), second, over, 1), second_place,
             "second-choice share times mean gate of the others");
+    }
   }
 };
 SWY_ROUTER(GshardTop2, "gshard_top2", "GShard (top-2)", "1.0.0",
-           "Lepikhin et al. 2021, GShard: Scaling Giant Models with Conditional Computation", 0)
+           "Lepikhin et al. 2021, GShard: Scaling Giant Models with Conditional Computation", SWY_CAP_CAUSAL)

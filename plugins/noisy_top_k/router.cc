@@ -3,7 +3,6 @@
 #include "core/sdk/router.h"
 
 #include "core/sdk/losses.h"
-#include "core/sdk/token_order.h"
 
 struct NoisyTopK : swy::Router {
   swy::Option<int> k{this, "k", 2, {1, 64}, "experts per token"};
@@ -14,7 +13,8 @@ struct NoisyTopK : swy::Router {
   swy::Option<swy::Choice> start{this, "start", "zero", "zero|random", "start of both matrices"};
   swy::Option<float> importance{this, "importance_weight", 0.1, {0, 100}, "weight of the importance loss"};
   swy::Option<float> load{this, "load_weight", 0.1, {0, 100}, "weight of the load loss; needs noise and k < E"};
-  swy::Option<swy::Choice> pool{this, "pool", "batch", "batch|group", "tokens that importance and load are summed over"};
+  swy::Option<swy::Choice> pool{this, "pool", "batch", "batch|group",
+                                "tokens that importance and load are summed over"};
 
   void route(swy::Graph& g) override {
     const auto init = start == "zero" ? swy::zeros_start() : swy::lecun_normal(g.D);
@@ -30,14 +30,15 @@ struct NoisyTopK : swy::Router {
     auto chosen = one_hot(top, g.E);
     auto sum = [&](swy::Tensor x) { return pool == "batch" ? sum_rows(x) : group_sum(x); };
     if (g.training && importance > 0)
-      g.aux("importance", cv_squared(sum(softmax(logits + (chosen - 1) * kOut))), importance, "CV^2 of the summed gates");
+      g.aux("importance", cv_squared(sum(softmax(logits + (chosen - 1) * kOut))), importance,
+            "CV^2 of the summed gates");
     if (width && load > 0 && k < g.E) {
       auto best = top_k(logits, k + 1).value;
       auto threshold = chosen * column(best, k) + (1 - chosen) * column(best, k - 1);  // without the entry itself
       g.aux("load", cv_squared(sum(normal_cdf((clean - threshold) / width))), load, "CV^2 of the expected loads");
     }
     if (width) g.metric("noise_width", mean_rows(mean_columns(width)), "logit", "mean std of the noise");
-    assign_by_token({top.index, softmax(top.value)});
+    assign(swy::TopK{top.index, softmax(top.value)}, {}, swy::Listing::kByToken);
   }
 
  private:

@@ -8,7 +8,8 @@ struct SwitchTop1 : swy::Router {
   swy::Option<swy::Choice> policy{this, "policy", "argmax", "argmax|sample",
                                   "training choice: the largest gate, or a draw from the gates"};
   swy::Option<float> temperature{this, "temperature", 1, {0.01, 100}, "of the draw: logits are divided by it"};
-  swy::Option<float> jitter{this, "jitter", 0.01, {0, 1}, "training noise: factors uniform in 1 - jitter to 1 + jitter"};
+  swy::Option<float> jitter{
+      this, "jitter", 0.01, {0, 1}, "training noise: factors uniform in 1 - jitter to 1 + jitter"};
   swy::Option<swy::Choice> form{this, "jitter_form", "multiply_input", "multiply_input|add_to_logits",
                                 "add_to_logits is the defect of a released copy"};
   swy::Option<float> balance{this, "balance_weight", 0.01, {0, 100}, "weight of the balance loss"};

@@ -3,7 +3,6 @@
 #include "core/sdk/router.h"
 
 #include "core/sdk/losses.h"
-#include "core/sdk/token_order.h"
 
 struct GeneralTopK : swy::Router {
   swy::Option<int> k{this, "k", 2, {1, 64}, "experts per token"};
@@ -14,8 +13,8 @@ struct GeneralTopK : swy::Router {
   swy::Option<bool> renormalise{this, "renormalise", false, "weights are divided by their sum over the chosen"};
   swy::Option<float> scale{this, "scale", 1, {1e-6, 1000}, "factor on all weights"};
   swy::Option<bool> bias{this, "bias", false, "the gate has a bias"};
-  swy::Option<float> jitter{this, "jitter", 0, {0, 1},
-                            "training noise: the gate's input times factors uniform in 1 - jitter to 1 + jitter"};
+  swy::Option<float> jitter{
+      this, "jitter", 0, {0, 1}, "training noise: the gate's input times factors uniform in 1 - jitter to 1 + jitter"};
   swy::Option<swy::Choice> order{this, "order", "token", "token|choice|gate|random",
                                  "who is served first when capacity runs out"};
   swy::Option<float> balance{this, "balance_weight", 0.01, {0, 100}, "weight of the balance loss"};
@@ -30,8 +29,7 @@ struct GeneralTopK : swy::Router {
 
   void route(swy::Graph& g) override {
     auto input = g.x;
-    if (g.training && jitter > 0)
-      input = input * random(g, g.T, g.D, SWY_RANDOM_UNIFORM, 1 - jitter, 2 * jitter);
+    if (g.training && jitter > 0) input = input * random(g, g.T, g.D, SWY_RANDOM_UNIFORM, 1 - jitter, 2 * jitter);
     auto logits = matmul(input, g.param("gate", g.D, g.E, swy::lecun_normal(g.D)));
     if (bias) logits = logits + g.param("gate_bias", 1, g.E, swy::zeros_start());
     auto top = top_k(logits, k);
@@ -66,15 +64,10 @@ struct GeneralTopK : swy::Router {
   }
 
   void serve(swy::Graph& g, swy::TopK top, swy::Tensor best) {
-    if (order == "token") return assign_by_token(top);
-    if (g.C < g.group_tokens) {
-      if (order == "gate") g.acausal("tokens with larger gates are seated first, wherever they stand");
-      if (order == "random" && g.training) g.acausal("tokens are seated in an order drawn by chance");
-      if (k > 1) g.acausal("a later token's first choice is seated before an earlier token's second");
-    }
+    if (order == "token") return assign(top, {}, swy::Listing::kByToken);
     if (order == "gate") return assign(top, sorted_tokens(best));
     if (order == "random" && g.training) return assign(top, sorted_tokens(random(g, g.T, 1, SWY_RANDOM_UNIFORM, 0, 1)));
     assign(top);
   }
 };
-SWY_ROUTER(GeneralTopK, "top_k", "Top-k (general)", "1.0.0", "Jiang et al. 2024, Mixtral of Experts", 0)
+SWY_ROUTER(GeneralTopK, "top_k", "Top-k (general)", "1.0.0", "Jiang et al. 2024, Mixtral of Experts", SWY_CAP_CAUSAL)
