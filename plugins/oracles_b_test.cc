@@ -157,7 +157,9 @@ TEST(Base, EvaluationIsArgmaxAndWeightsAreSigmoids) {
     ASSERT_EQ(t.count, 12);
     for (int i = 0; i < t.count; ++i) {
       const auto score = t.row_of(t.row[i]);
-      if (phase == SWY_SCORE) EXPECT_EQ(t.expert[i], largest(score));
+      if (phase == SWY_SCORE) {
+        EXPECT_EQ(t.expert[i], largest(score));
+      }
       EXPECT_NEAR(t.weight[i], 1 / (1 + std::exp(-score[static_cast<size_t>(t.expert[i])])), 1e-6);
     }
   }
@@ -517,7 +519,9 @@ TEST(ExpertChoiceLm, BatchPositionPoolLooksAtNoOtherPosition) {
   const auto after = t.experts();
   int moved = 0;
   for (size_t i = 0; i < before.size(); ++i) {
-    if (i % 5 < 3) EXPECT_EQ(before[i], after[i]);
+    if (i % 5 < 3) {
+      EXPECT_EQ(before[i], after[i]);
+    }
     moved += before[i] != after[i];
   }
   EXPECT_GT(moved, 0);
@@ -658,8 +662,8 @@ TEST(HashTables, ClusteredByMeanInput) {
   HashTrial t("clustered");
   t.build();
   const auto& table = t.tensor("table");
-  EXPECT_EQ(table[0], table[3]), EXPECT_EQ(table[0], table[6]), EXPECT_EQ(table[1], table[4]),
-      EXPECT_EQ(table[2], table[5]);
+  for (const auto& [one, other] : {std::pair{0, 3}, {0, 6}, {1, 4}, {2, 5}})
+    EXPECT_EQ(table[static_cast<size_t>(one)], table[static_cast<size_t>(other)]) << one << " and " << other;
   EXPECT_EQ((std::set<float>{table[0], table[1], table[2]}.size()), 3u);
   EXPECT_EQ(table[7], -1);
 }

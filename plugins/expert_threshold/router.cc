@@ -10,7 +10,9 @@ struct ExpertThreshold : swy::Router {
       this, "warmup", 0, {0, 1}, "share of training that chooses by the cutoffs of its own batch instead: not causal"};
 
   int stages() const override { return warmup > 0 ? 2 : 1; }  // the first of two is the warm-up
-  int stage(const swy::Moment& m) const override { return warmup > 0 && m.progress >= double{warmup} ? 1 : 0; }
+  int stage(const swy::Moment& m) const override {
+    return warmup > 0 && static_cast<float>(m.progress) >= warmup ? 1 : 0;
+  }
 
   void route(swy::Graph& g) override {
     g.request_capacity(g.group_tokens);  // the rule says who is taken, and drops nobody

@@ -33,7 +33,9 @@ struct Hash : swy::Router {
                              "share of training that counts tokens before the balanced or clustered table is built"};
 
   int stages() const override { return table == "random" ? 1 : 2; }  // the first of two counts
-  int stage(const swy::Moment& m) const override { return stages() == 2 && m.progress >= double{collect} ? 1 : 0; }
+  int stage(const swy::Moment& m) const override {
+    return stages() == 2 && static_cast<float>(m.progress) >= collect ? 1 : 0;
+  }
 
   void route(swy::Graph& g) override {
     const bool by_position = key == "position" || !g.has_token_ids();

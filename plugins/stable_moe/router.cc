@@ -10,7 +10,7 @@ struct StableMoe : swy::Router {
   swy::Option<int> width{this, "student_width", 50, {1, 4096}, "width of the student's embeddings"};
 
   int stages() const override { return 2; }
-  int stage(const swy::Moment& m) const override { return m.progress < double{stage1} ? 0 : 1; }
+  int stage(const swy::Moment& m) const override { return static_cast<float>(m.progress) < stage1 ? 0 : 1; }
 
   void route(swy::Graph& g) override {
     const int64_t ids = g.has_token_ids() ? g.site.vocabulary : g.site.max_position;
