@@ -27,7 +27,7 @@ struct DSelectK : swy::Router {
       }
       add(weight, r * column(mix, j));
       add(entropy, sum_columns(r * log(r + 1e-6f)) * -1.f);
-      add(unreached, reciprocal(sum_columns(r)));
+      add(unreached, reciprocal(maximum(sum_columns(r), filled(g, 1, 1, 1e-6f))));
     }
     if (g.training && entropy_weight > 0)
       g.aux("entropy", mean_rows(entropy), entropy_weight, "entropy of the selectors, summed");

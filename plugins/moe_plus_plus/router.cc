@@ -27,10 +27,13 @@ struct MoePlusPlus : swy::Router {
     }
     auto p = softmax(z);
     auto top = top_k(p, k);
-    auto chosen = one_hot(top, n), weight = p * chosen;
+    auto chosen = detach(one_hot(top, n)), weight = p * chosen;  // the choice is a constant to the gradient
     if (weights == "zero_removed" && zeros > 0)
       weight = swy::concatenated({columns(weight, 0, computed), filled(g, g.T, zeros, 0)});
-    if (!(weights == "raw")) weight = weight / maximum(sum_columns(weight), filled(g, 1, 1, 1e-30f));
+    if (!(weights == "raw")) {
+      auto mass = sum_columns(weight);  // (almost) 0 where only zero experts were chosen: divided by 1 then
+      weight = weight / (mass + (1 - step(mass, 1e-12f)));
+    }
 
     auto share = mean_rows(chosen) / static_cast<float>(k);
     if (g.training && balance_weight > 0) {
@@ -76,4 +79,4 @@ struct MoePlusPlus : swy::Router {
 };
 SWY_ROUTER(MoePlusPlus, "moe_plus_plus", "MoE++", "1.0.0",
            "Jin et al. 2025, MoE++: Accelerating Mixture-of-Experts Methods with Zero-Computation Experts",
-           SWY_CAP_CAUSAL)
+           SWY_CAP_CAUSAL | SWY_CAP_STRAIGHT_THROUGH)

@@ -23,7 +23,8 @@ struct SparseMixer : swy::Router {
     }
     if (g.training && balance_weight > 0) {
       auto mean = mean_rows(rule == "heun" ? softmax(logits) : first.gate);
-      g.aux("balance", sum_columns(mean_rows(chosen) * mean) * (static_cast<float>(g.E) / static_cast<float>(k)),
+      g.aux("balance",
+            sum_columns(detach(mean_rows(chosen)) * mean) * (static_cast<float>(g.E) / static_cast<float>(k)),
             balance_weight, "share of choices times mean gate");
     }
     g.metric("best_gate", mean_rows(column(top_k(first.gate, 1).value, 0)), "1", "mean gate of the best expert");
@@ -41,9 +42,10 @@ struct SparseMixer : swy::Router {
     auto left = logits - taken * kNever;
     auto best = column(top_k(left, 1).value, 0);
     auto out = step(best - left - 2 * jitter * maximum(abs(logits), filled(g, g.T, g.E, 1) * best), 0);
-    left = left - out * kNever;
     Draw d;
-    d.gate = softmax(left);
+    auto allowed = softmax(left) * detach(1 - out);
+    d.gate = allowed / sum_columns(allowed);
+    left = left - out * kNever;
     auto shaken = g.training ? left + random(g, g.T, g.E, SWY_RANDOM_GUMBEL, 0, 1) : left;
     d.chosen = one_hot(top_k(shaken, 1), g.E);
     d.is_best = sum_columns(d.chosen * one_hot(top_k(left, 1), g.E));
