@@ -137,7 +137,7 @@ swy_site site_of(const DrawnShape& shape, int32_t kind) {
   site.max_tasks = shape.tasks;
   site.max_rows = std::max(shape.sequences(), shape.tasks);
   site.d_task = shape.task_width, site.d_instruction = shape.instruction_width;
-  site.vocabulary = 50, site.n_clusters = 4;
+  site.vocabulary = shape.vocabulary, site.n_clusters = 4;
   site.max_position = *std::max_element(shape.sequence_tokens.begin(), shape.sequence_tokens.end());
   return site;
 }

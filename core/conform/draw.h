@@ -30,6 +30,7 @@ struct DrawnShape {
   std::vector<int32_t> sequence_task;             // [B] any of the tasks, not each of them must occur
   int32_t task_width = 0, instruction_width = 0;  // d_task, d_instruction
   int32_t spare_tokens = 0;                       // how many more the site allows than the batch brings
+  int32_t vocabulary = 50;                        // token ids of the site
 
   int32_t tokens() const;
   int32_t sequences() const { return static_cast<int32_t>(sequence_tokens.size()); }

@@ -2,12 +2,17 @@
 // computed from them: the authors' code, a calculation by hand, or the scripts of core/conform/golden. Cases of kind
 // "router" are whole routers; other kinds are read by the tests of the part they speak of.
 //
-//   name, source, options, width, experts, capacity, groups [tokens of each group, one sequence each], x,
-//   tensors {name: rows}; optional: phase "train" | "score", step, site "ffn" | "block", residual, task_embedding,
-//   sequence_task, tasks; expected {pairs [[row, expert, weight], ... in list order], dispatch, combine, mix, output,
-//   aux {name: value}}, tolerance; optional: dplan {pairs [one number for each] | dispatch, combine, mix} with
-//   gradient {x, residual, <tensor>}: what one backward call adds, the declared weights of the auxiliary losses
-//   included
+//   name, source, options, width, experts, capacity, groups [tokens of each sequence], x, tensors {name: rows};
+//   optional: group_sequences [sequences of each group; without it each is one], phase "train" | "score", step,
+//   progress, site "ffn" | "block", mask [0 = padding], residual, task_embedding, sequence_task, tasks, vocabulary,
+//   token_id, cluster; expected {pairs [[row, expert, weight], ... in list order], dispatch, combine, mix, output,
+//   expert_x, aux {name: value}, metric {name: value}}, tolerance; optional: dplan {pairs [one number for each],
+//   dispatch, combine, mix, output, expert_x} with gradient {x, residual, <tensor>}: what one backward call adds, the
+//   declared weights of the auxiliary losses included; updates [{x, token_id, step, progress: what differs from the
+//   step before; kept, dropped: [E] tokens; buffers {name: rows}: what forward and update leave}]
+//
+// Experts that a router runs by itself are those of the rig: y_d = (2 + e) / 4 x_d + x_d^2 / 5. Numbers that nobody can
+// know, like what is added to the output of padding, are null.
 #include <algorithm>
 #include <cmath>
 
@@ -20,11 +25,12 @@ namespace {
 
 std::vector<float> flat(const Json& rows) {
   std::vector<float> values;
+  auto add = [&values](const Json& v) { values.push_back(v.is_null() ? NAN : v.get<float>()); };
   for (const Json& row : rows) {
     if (row.is_array())
-      for (const Json& v : row) values.push_back(v.get<float>());
+      for (const Json& v : row) add(v);
     else
-      values.push_back(row.get<float>());
+      add(row);
   }
   return values;
 }
@@ -41,7 +47,11 @@ Setting setting_of(const Json& g) {
   s.width = g.at("width"), s.experts = g.at("experts"), s.capacity = g.at("capacity");
   s.sequence_tokens = g.at("groups").get<std::vector<int32_t>>();
   const size_t n = s.sequence_tokens.size();
-  s.group_sequences.assign(n, 1), s.group_capacity.assign(n, s.capacity), s.prompt_tokens = s.sequence_tokens;
+  s.group_sequences.assign(n, 1), s.prompt_tokens = s.sequence_tokens;
+  if (g.contains("group_sequences")) s.group_sequences = g.at("group_sequences").get<std::vector<int32_t>>();
+  s.group_capacity.assign(s.group_sequences.size(), s.capacity);
+  if (g.contains("mask")) s.mask = g.at("mask").get<std::vector<uint8_t>>();
+  s.vocabulary = g.value("vocabulary", s.vocabulary);
   s.sequence_task.assign(n, 0);
   if (g.contains("sequence_task")) s.sequence_task = g.at("sequence_task").get<std::vector<int32_t>>();
   s.tasks = 1 + *std::max_element(s.sequence_task.begin(), s.sequence_task.end());
@@ -62,8 +72,9 @@ class Vector {  // one case of a golden file on one router
     if (given.contains("residual")) take("residual", given.at("residual"), rig_.residual);
     if (given.contains("task_embedding")) take("task_embedding", given.at("task_embedding"), rig_.task_embedding);
     for (const auto& [tensor, rows] : given.at("tensors").items()) take(tensor, rows, rig_.tensor(tensor).value);
+    if (given.contains("cluster")) ids("cluster", given.at("cluster"), rig_.cluster);
     rig_.phase = given.value("phase", "train") == "score" ? SWY_SCORE : SWY_TRAIN;
-    rig_.step = given.value("step", int64_t{0});
+    moment(given);
   }
 
   // How many numbers were compared.
@@ -82,11 +93,16 @@ class Vector {  // one case of a golden file on one router
       else if (what == "mix")
         numbers(what, flat(expected), plan_.mix);
       else if (what == "output")
-        numbers(what, flat(expected), output());
+        numbers(what, flat(expected), plan_.output.empty() ? output() : plan_.output);
+      else if (what == "expert_x")
+        numbers(what, flat(expected), plan_.expert_x);
+      else if (what == "metric")
+        metrics(expected);
       else
         environment_error("golden case '", name_, "': cannot compare \"", what, "\"");
     }
     if (given_.contains("gradient")) gradient();
+    for (const Json& next : given_.value("updates", Json::array())) update(next);
     return compared_;
   }
   double worst() const { return worst_; }  // of the tolerance
@@ -99,7 +115,35 @@ class Vector {  // one case of a golden file on one router
                         to.size());
     to = values;
   }
+  void ids(const std::string& what, const Json& given, std::vector<int32_t>& to) const {
+    const auto values = given.get<std::vector<int32_t>>();
+    if (values.size() != to.size())
+      environment_error("golden case '", name_, "': ", what, " has ", values.size(), " entries for ", to.size(),
+                        " tokens");
+    to = values;
+  }
+  // What may differ from step to step.
+  void moment(const Json& given) {
+    if (given.contains("token_id")) ids("token_id", given.at("token_id"), rig_.token_id);
+    rig_.step = given.value("step", rig_.step);
+    rig_.progress = given.value("progress", rig_.progress);
+  }
+  void update(const Json& next) {
+    if (next.contains("x")) take("x", next.at("x"), rig_.x);
+    moment(next);
+    rig_.forward();
+    rig_.update(next.at("kept").get<std::vector<int32_t>>(), next.value("dropped", std::vector<int32_t>{}));
+    for (const auto& [buffer, rows] : next.at("buffers").items()) {
+      const std::vector<float>& got = rig_.tensor(buffer).value;
+      if (flat(rows).size() != got.size())
+        broken("R20", "golden case '", name_, "': ", buffer, " has ", got.size(), " numbers, expected ",
+               flat(rows).size());
+      numbers(cat(buffer, " after update ", updated_), flat(rows), got);
+    }
+    ++updated_;
+  }
   void near(const std::string& what, double want, double got) {
+    if (std::isnan(want)) return;  // null
     ++compared_;
     const double error = std::fabs(want - got) / tolerance_;
     worst_ = std::max(worst_, error);
@@ -120,6 +164,14 @@ class Vector {  // one case of a golden file on one router
       if (!expected.contains(n.aux[i].name))
         broken("R20", "golden case '", name_, "': unexpected loss '", n.aux[i].name, "'");
       near(n.aux[i].name, expected.at(n.aux[i].name), plan_.aux[i]);
+    }
+  }
+  void metrics(const Json& expected) {
+    for (const auto& [name, value] : expected.items()) {
+      uint32_t i = 0;
+      while (i < rig_.needs().n_metrics && name != rig_.needs().metrics[i].name) ++i;
+      if (i == rig_.needs().n_metrics) broken("R20", "golden case '", name_, "': there is no metric '", name, "'");
+      near(name, value, plan_.metric[i]);
     }
   }
   void pairs(const Json& expected) {
@@ -159,6 +211,7 @@ class Vector {  // one case of a golden file on one router
       if (dplan.contains(what)) to = flat(dplan.at(what));
     };
     part("pairs", w.weight), part("dispatch", w.dispatch), part("combine", w.combine), part("mix", w.mix);
+    part("output", w.output), part("expert_x", w.expert_x);
     for (uint32_t i = 0; i < rig_.needs().n_aux; ++i) w.aux.push_back(static_cast<float>(rig_.needs().aux[i].weight));
     rig_.zero_grads();
     rig_.backward(w);
@@ -178,7 +231,7 @@ class Vector {  // one case of a golden file on one router
   const double tolerance_;
   Rig rig_;
   Plan plan_;
-  size_t compared_ = 0;
+  size_t compared_ = 0, updated_ = 0;
   double worst_ = 0;
 };
 

@@ -159,7 +159,8 @@ Rig::Rig(const swy_router& router, Setting setting)
   mask = s.mask;
   Random ids(child_seed(seed, 5));
   for (const int32_t n : s.sequence_tokens)
-    for (int32_t t = 0; t < n; ++t) token_id.push_back(static_cast<int32_t>(ids.below(50))), position.push_back(t);
+    for (int32_t t = 0; t < n; ++t)
+      token_id.push_back(static_cast<int32_t>(ids.below(static_cast<uint32_t>(s.vocabulary)))), position.push_back(t);
   for (size_t t = 0; t < tokens; ++t) cluster.push_back(static_cast<int32_t>(ids.below(4)));
   sequence_begin_ = offsets(s.sequence_tokens), group_begin_ = offsets(s.group_tokens());
   group_capacity_ = s.group_capacity;
@@ -314,12 +315,13 @@ void Rig::backward(const PlanGrad& given) {
   instance_.backward(e, batch(), state(), plan_memory(), grad_memory(given), to);
 }
 
-void Rig::update(const std::vector<int32_t>& kept) {
+void Rig::update(const std::vector<int32_t>& kept, std::vector<int32_t> dropped) {
   swy_exec e = exec(needs_.scratch_forward);
-  const std::vector<int32_t> dropped(kept.size());
+  dropped.resize(kept.size());
   swy_load load{};
   load.struct_size = sizeof load;
-  load.kept = kept.data(), load.dropped = dropped.data(), load.tokens = setting_.shape.tokens();
+  load.kept = kept.data(), load.dropped = dropped.data(),
+  load.tokens = setting_.shape.tokens() - std::count(mask.begin(), mask.end(), 0);
   instance_.update(e, 0, state(), load);
 }
 

@@ -62,7 +62,7 @@ class Rig {
   void forward();
   // Adds into dx, dresidual and the gradients of `tensors`.
   void backward(const PlanGrad&);
-  void update(const std::vector<int32_t>& kept);  // kept [E] tokens
+  void update(const std::vector<int32_t>& kept, std::vector<int32_t> dropped = {});  // [E] tokens; empty: none dropped
   Plan plan() const;
 
   const swy_needs& needs() const { return needs_; }
