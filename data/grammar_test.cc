@@ -27,9 +27,9 @@ double conditional_entropy(const std::map<std::vector<int32_t>, std::map<int32_t
 // Proves that the default set is the same bytes on every machine and compiler, and another with another seed.
 TEST(Grammar, DefaultSetIsPinned) {
   const TextDataset set = load_text("planted_grammar", "");
-  EXPECT_EQ(set.vocabulary, 64);
+  EXPECT_EQ(set.vocabulary, 128);
   EXPECT_EQ(set.train.token.size(), 1u << 20);
-  EXPECT_EQ(set.sha256, "4dfa665996bda5b76ff6b8fe0b07fd78a84f3b23e229c5bd699c6d95ce53d15e");
+  EXPECT_EQ(set.sha256, "161f1db3d716f9b5e922f4fb78894348b57d7afab2f68f68f9400e18ebcb9a97");
   TextOptions options;
   options.train_limit = 1000;
   const TextDataset front = load_text("planted_grammar", "", options);
@@ -38,28 +38,24 @@ TEST(Grammar, DefaultSetIsPinned) {
   EXPECT_NE(load_text("planted_grammar", "", options).train.token, front.train.token);
 }
 
-// Proves that the tables are what the argument of the header needs: ids bear every (mark, symbol) once, fixed ids are
-// spread evenly over the marks, and the map is a Latin square whose rows are permutations.
-TEST(Grammar, TablesAreLatin) {
-  for (const auto& [clusters, symbols, fixed] : {std::array{8, 8, 4}, {12, 4, 1}, {2, 2, 0}}) {
+// Proves that the tables are what the argument of the header needs: ids bear every (kind, mark, symbol) once, and every
+// row of the map is a permutation.
+TEST(Grammar, TablesAreWhole) {
+  for (const auto& [clusters, symbols] : {std::pair{8, 8}, {3, 5}, {2, 2}}) {
     GrammarOptions o;
     o.clusters = clusters;
     o.symbols = symbols;
-    o.fixed_symbols = fixed;
     const GrammarTables t = grammar_tables(o);
-    std::vector<int> fixed_of(static_cast<size_t>(clusters)), seen(static_cast<size_t>(clusters) * symbols);
+    std::vector<int> seen(static_cast<size_t>(2) * clusters * symbols);
     for (size_t id = 0; id < t.mark.size(); ++id) {
-      fixed_of[t.mark[id]] += t.fixed[id];
-      ++seen[t.mark[id] * symbols + t.symbol[id]];
-      EXPECT_EQ(t.id[t.mark[id] * symbols + t.symbol[id]], static_cast<int32_t>(id));
+      const int bearer = (t.fixed[id] * clusters + t.mark[id]) * symbols + t.symbol[id];
+      ++seen[bearer];
+      EXPECT_EQ(t.id[bearer], static_cast<int32_t>(id));
     }
-    EXPECT_EQ(fixed_of, std::vector<int>(static_cast<size_t>(clusters), fixed));
     EXPECT_EQ(seen, std::vector<int>(seen.size(), 1));
-    for (int s = 0; s < symbols; ++s) {
-      std::vector<int> column(static_cast<size_t>(symbols)), row(static_cast<size_t>(symbols));
-      for (int z = 0; z < clusters; ++z) ++column[t.map[z * symbols + s]];
-      for (int u = 0; u < symbols; ++u) ++row[t.map[s * symbols + u]];
-      EXPECT_EQ(column, std::vector<int>(column.size(), clusters / symbols));
+    for (int z = 0; z < clusters; ++z) {
+      std::vector<int> row(static_cast<size_t>(symbols));
+      for (int u = 0; u < symbols; ++u) ++row[t.map[z * symbols + u]];
       EXPECT_EQ(row, std::vector<int>(row.size(), 1));
     }
   }
@@ -83,37 +79,37 @@ TEST(Grammar, LabelsAndTokensFollowTheRule) {
     }
   }
   EXPECT_NEAR(open, 2500, 250);
-  EXPECT_NEAR(grammar_entropy(o), std::log(8), 1e-12);
+  EXPECT_NEAR(grammar_entropy(o), std::log(16), 1e-12);  // kind and mark
 }
 
-// Proves the entropies the header states on a long text: ln V for one token and after one token, the exact rate after
-// two; and that any f(z) + g(u) has nothing to learn from, because z and u each say nothing about the next symbol.
+// Proves the entropies the header states on a long text: with all of the past, with one token of it, for shares of the
+// fixed kind from none to all; and that z says nothing about the next symbol, u little, both all there is.
 TEST(Grammar, EmpiricalEntropyApproachesTheExactOne) {
-  GrammarOptions o;
-  o.clusters = o.symbols = 4;
-  o.fixed_symbols = 2;
-  o.noise_percent = 20;
-  o.train = 1 << 20;
-  const GrammarTables t = grammar_tables(o);
-  const TextDataset set = make_grammar(o);
-  std::map<std::vector<int32_t>, std::map<int32_t, int64_t>> none, pair, triple, of_z, of_u;
-  for (size_t i = 2; i < set.train.token.size(); ++i) {
-    const int32_t a = set.train.token[i - 2], b = set.train.token[i - 1], c = set.train.token[i];
-    ++none[{}][c];
-    ++pair[{b}][c];
-    ++triple[{a, b}][c];
-    ++of_z[{set.train.cluster[i - 1]}][t.symbol[c]];
-    ++of_u[{t.symbol[t.fixed[b] ? a : b]}][t.symbol[c]];
+  for (int fixed : {0, 30, 50, 100}) {
+    GrammarOptions o;
+    o.clusters = 3;
+    o.symbols = 4;
+    o.fixed_percent = fixed;
+    o.noise_percent = 20;
+    const GrammarTables t = grammar_tables(o);
+    const TextDataset set = make_grammar(o);
+    std::map<std::vector<int32_t>, std::map<int32_t, int64_t>> pair, triple, of_z, of_u;
+    for (size_t i = 2; i < set.train.token.size(); ++i) {
+      const int32_t a = set.train.token[i - 2], b = set.train.token[i - 1], c = set.train.token[i];
+      ++pair[{b}][c];
+      ++triple[{a, b}][c];
+      ++of_z[{set.train.cluster[i - 1]}][t.symbol[c]];
+      ++of_u[{t.symbol[t.fixed[b] ? a : b]}][t.symbol[c]];
+    }
+    // The plug-in estimate is short of the truth by about (free parameters) / (2 n): 0.006 for pairs before a token.
+    EXPECT_NEAR(conditional_entropy(pair), grammar_first_entropy(o), 0.002) << fixed;
+    EXPECT_NEAR(conditional_entropy(triple), grammar_entropy(o), 0.009) << fixed;
+    EXPECT_NEAR(conditional_entropy(of_z), std::log(4), 0.001) << fixed;
+    EXPECT_GT(conditional_entropy(of_u), 0.6 * std::log(4)) << fixed;
+    EXPECT_GT(grammar_first_entropy(o), grammar_entropy(o) + 0.2) << fixed;
+    EXPECT_NEAR(set.planted_window_entropy(1), grammar_first_entropy(o), 1e-12);
+    EXPECT_NEAR(set.planted_window_entropy(4), (grammar_first_entropy(o) + 3 * grammar_entropy(o)) / 4, 1e-12);
   }
-  // The plug-in estimate is short of the truth by about (free parameters) / (2 n): 0.002 for the pairs before a token.
-  EXPECT_NEAR(conditional_entropy(none), std::log(16), 0.001);
-  EXPECT_NEAR(conditional_entropy(pair), std::log(16), 0.001);
-  EXPECT_NEAR(conditional_entropy(triple), grammar_entropy(o), 0.004);
-  EXPECT_NEAR(conditional_entropy(of_z), std::log(4), 0.001);
-  EXPECT_NEAR(conditional_entropy(of_u), std::log(4), 0.001);
-  EXPECT_LT(grammar_entropy(o), std::log(16) - 0.5);
-  EXPECT_NEAR(set.planted_window_entropy(1), std::log(16), 1e-12);
-  EXPECT_NEAR(set.planted_window_entropy(4), (std::log(16) + 3 * grammar_entropy(o)) / 4, 1e-12);
 }
 
 // Proves that the cluster is not a function of the id: their mutual information is the stated share of H(cluster), and
@@ -137,10 +133,8 @@ TEST(Grammar, BadOptionsAreRefused) {
     change(o);
     return [o] { make_grammar(o); };
   };
-  expect_error(Kind::kUsage, {"clusters 6", "multiple of symbols 4"},
-               with([](auto& o) { o.clusters = 6, o.symbols = 4; }));
   expect_error(Kind::kUsage, {"at least 2"}, with([](auto& o) { o.symbols = 1; }));
-  expect_error(Kind::kUsage, {"fixed_symbols 9"}, with([](auto& o) { o.fixed_symbols = 9; }));
+  expect_error(Kind::kUsage, {"fixed_percent 101"}, with([](auto& o) { o.fixed_percent = 101; }));
   expect_error(Kind::kUsage, {"noise_percent 100"}, with([](auto& o) { o.noise_percent = 100; }));
   expect_error(Kind::kUsage, {"65536 ids"}, with([](auto& o) { o.clusters = o.symbols = 512; }));
   expect_error(Kind::kUsage, {"at least 2 tokens"}, with([](auto& o) { o.test = 1; }));

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <array>
-#include <cmath>
 #include <string_view>
 
 #include "core/base/error.h"
@@ -143,7 +142,7 @@ const std::string& TextDataset::token_text(int32_t token) const {
 double TextDataset::planted_window_entropy(int64_t context) const {
   if (planted_clusters == 0) usage_error("'", id, "' is no planted set: its entropy is not known");
   if (context < 1) usage_error("context ", context, " must be at least 1 token");
-  return (std::log(vocabulary) + static_cast<double>(context - 1) * planted_entropy) / static_cast<double>(context);
+  return (planted_first_entropy + static_cast<double>(context - 1) * planted_entropy) / static_cast<double>(context);
 }
 
 TextDataset load_text(const std::string& id, const fs::path& data_dir, const TextOptions& options) {

@@ -29,6 +29,7 @@ struct TextDataset {
   TextSplit train, valid, test;
   int planted_clusters = 0;              // 0: no known routing
   double planted_entropy = 0;            // nats per token: the best loss possible with all of the past
+  double planted_first_entropy = 0;      // nats: the same with one token of the past, as at the start of a window
   std::string sha256;                    // of vocabulary, tokens and clusters of the three splits
   std::vector<std::string> token_texts;  // [vocabulary] bytes each token stands for
 
@@ -41,8 +42,8 @@ struct TextDataset {
 // How `planted_grammar` is generated; see grammar.h for what the fields mean.
 struct GrammarOptions {
   uint64_t seed = 0;
-  int clusters = 8, symbols = 8;  // vocabulary = clusters * symbols; clusters is a multiple of symbols
-  int fixed_symbols = 4;          // of the `symbols` ids that bear a cluster, so many have it whatever stands before
+  int clusters = 8, symbols = 8;  // vocabulary = 2 * clusters * symbols
+  int fixed_percent = 50;         // chance that a token is of the kind whose id alone gives the cluster
   int noise_percent = 10;         // chance that the next symbol is drawn uniformly instead of by the rule
   int64_t train = 1 << 20, valid = 1 << 16, test = 1 << 16;  // tokens
 };

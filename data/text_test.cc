@@ -94,7 +94,7 @@ TEST(Text, BadFilesAreNamed) {
   write_plain(dir / "empty.txt", {});
   expect_error(Kind::kEnvironment, {"split train", "0 tokens"}, [&] { load_text("text_file:empty.txt", dir.path()); });
   const TextDataset set = load_text("planted_grammar", "");
-  expect_error(Kind::kUsage, {"token 64", "[0, 64)"}, [&] { set.token_text(64); });
+  expect_error(Kind::kUsage, {"token 128", "[0, 128)"}, [&] { set.token_text(128); });
 }
 
 // Proves that a manifest of a text has a tokenizer and splits that fit into its files: three files, or one cut by
