@@ -32,7 +32,7 @@ data::TextOptions text_options(const Task& task) {
   take(grammar, "seed", o.grammar.seed);
   take(grammar, "clusters", o.grammar.clusters);
   take(grammar, "symbols", o.grammar.symbols);
-  take(grammar, "fixed_symbols", o.grammar.fixed_symbols);
+  take(grammar, "fixed_percent", o.grammar.fixed_percent);
   take(grammar, "noise_percent", o.grammar.noise_percent);
   take(grammar, "train", o.grammar.train);
   take(grammar, "valid", o.grammar.valid);
