@@ -11,7 +11,8 @@ namespace {
 
 constexpr Status kOrder[] = {Status::kPass,    Status::kFail, Status::kCrash,
                              Status::kTimeout, Status::kWarn, Status::kSkip};
-constexpr size_t kDetailedRouters = 3;  // so many routers get a line per mode; with more that is a flood
+constexpr const char* kAcausal = "acausal in ";  // figures of that name say why; see reach_cases.cc
+constexpr size_t kDetailedRouters = 3;           // so many routers get a line per mode; with more that is a flood
 
 std::string seconds_text(double seconds) {
   char text[32];
@@ -76,6 +77,26 @@ class Writer {
     for (const Result& r : results_)
       if (r.status != Status::kPass && r.status != Status::kSkip) text += "\n" + detail(r);
     return text;
+  }
+
+  // "later tokens reach earlier ones in": who states why (case causal.later_tokens), by its presets first; what only
+  // some option brings follows with that option.
+  std::string acausal() const {
+    std::string text;
+    for (const Result& r : results_) {
+      std::set<std::string> told;  // phase and reason that the presets have already
+      if (!r.figures.is_object()) continue;
+      for (const bool presets : {true, false})
+        for (const auto& [key, reason] : r.figures.items()) {
+          if (key.rfind(kAcausal, 0) != 0) continue;
+          const std::string where = key.substr(std::string(kAcausal).size()), phase = where.substr(0, where.find(' '));
+          if ((where == phase) != presets) continue;
+          const std::string what = cat(phase, ": ", reason.get<std::string>());
+          if (presets ? told.insert(what).second : !told.count(what))
+            text += cat("  ", r.router, "  ", where, ": ", reason.get<std::string>(), "\n");
+        }
+    }
+    return text.empty() ? "" : "\nlater tokens reach earlier ones in\n" + text;
   }
 
   // "skip  causal.suffix (31 routers): it does not claim SWY_CAP_CAUSAL"
@@ -144,7 +165,7 @@ std::string summary_line(const std::vector<Result>& results, double seconds) {
 
 std::string to_text(const std::vector<Result>& results, double seconds, bool colour) {
   const Writer w(results, colour);
-  return w.table() + w.details() + w.skipped() + "\n" + summary_line(results, seconds) + "\n";
+  return w.table() + w.details() + w.acausal() + w.skipped() + "\n" + summary_line(results, seconds) + "\n";
 }
 
 Json to_json(const std::vector<Result>& results, double seconds) {

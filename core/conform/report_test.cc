@@ -105,6 +105,23 @@ TEST(Cases, AreWellDescribed) {
   }
 }
 
+// Proves that reasons for looking ahead are listed, and what an option repeats of the presets is not.
+TEST(Report, ListsWhoLooksAheadAndWhy) {
+  Result r;
+  r.router = "base", r.name = "causal.later_tokens", r.mode = "causal", r.rule = "R14", r.status = Status::kPass;
+  r.figures = {{"acausal in training", "the auction"},
+               {"acausal in training with k=2", "the auction"},
+               {"acausal in evaluation with pool=sequence", "the pool"},
+               {"other", 3}};
+  const std::string text = to_text({r}, 1, false);
+  EXPECT_NE(text.find("\n  base  training: the auction\n  base  evaluation with pool=sequence: the pool\n"),
+            std::string::npos)
+      << text;
+  EXPECT_EQ(text.find("k=2"), std::string::npos);
+  r.figures = nullptr;
+  EXPECT_EQ(to_text({r}, 1, false).find("later tokens"), std::string::npos);
+}
+
 // Proves that the text gives counts by router and mode, and for what did not pass the rule, its sentence, the reason
 // and how to have it again.
 TEST(Report, TextSaysWhatAndWhy) {
