@@ -50,7 +50,7 @@ class LanguageWorkload : public Workload {
       : set_(std::move(data)),
         split_(suite.valid_split ? set_.valid : set_.test),
         split_name_(suite.valid_split ? "valid" : "test"),
-        config_(lm_config(suite.routers.at(0), set_.vocabulary)),
+        config_(lm_config(suite.routers.at(0), set_.vocabulary, set_.planted_clusters)),
         stride_(suite.stride > 0 ? suite.stride : config_.context),
         router_(make_router_instance(suite, config_.routed_layers.size())),
         batch_(suite.batch),
@@ -185,7 +185,7 @@ class LanguageModality : public Modality {
             {"train_tokens", set.train.token.size()}};
   }
   void check(const Suite& suite, const RouterEntry& router, const Json& shape) const override {
-    const model::LmConfig c = lm_config(router, shape.at("vocabulary"));
+    const model::LmConfig c = lm_config(router, shape.at("vocabulary"), shape.at("planted_clusters"));
     if (suite.stride > c.context)
       usage_error("evaluation.stride ", suite.stride, " is more than the context of ", c.context,
                   " tokens; some tokens would never be scored");
@@ -206,7 +206,7 @@ class LanguageModality : public Modality {
     noise.id = shape.at("id");
     noise.vocabulary = shape.at("vocabulary");
     noise.planted_clusters = shape.at("planted_clusters");
-    const model::LmConfig c = lm_config(cell.routers.at(0), noise.vocabulary);
+    const model::LmConfig c = lm_config(cell.routers.at(0), noise.vocabulary, noise.planted_clusters);
     Random random(1);
     for (int64_t i = 0; i < int64_t{64} * c.context + 1; ++i) {  // windows enough for an order; a batch goes round
       noise.train.token.push_back(static_cast<int32_t>(random.below(static_cast<uint32_t>(noise.vocabulary))));
@@ -226,10 +226,11 @@ const Modality& language_modality() {
   return it;
 }
 
-model::LmConfig lm_config(const RouterEntry& router, int32_t vocabulary) {
+model::LmConfig lm_config(const RouterEntry& router, int32_t vocabulary, int32_t clusters) {
   const Json& m = router.model;
   model::LmConfig c;
   c.vocabulary = vocabulary;
+  c.clusters = clusters;
   take(m, "context", c.context);
   c.norm = m.value("norm", "layer") == "rms" ? model::NormKind::kRms : model::NormKind::kLayer;
   c.positions =

@@ -5,8 +5,8 @@
 
 namespace swy::bench {
 
-// The language model of a router for a vocabulary of that size. Throws Error (usage) naming the first value that cannot
-// be.
-model::LmConfig lm_config(const RouterEntry&, int32_t vocabulary);
+// The language model of a router for a vocabulary of that size and data with so many planted clusters. Throws Error
+// (usage) naming the first value that cannot be.
+model::LmConfig lm_config(const RouterEntry&, int32_t vocabulary, int32_t clusters);
 
 }  // namespace swy::bench

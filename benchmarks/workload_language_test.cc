@@ -175,8 +175,9 @@ TEST(LanguageWorkload, ModelOfARouter) {
                                         {"bias", false},
                                         {"shared_experts", 1},
                                         {"capacity", {{"factor", 2.0}, {"eval_factor", 3.0}}}}}});
-  const model::LmConfig c = lm_config(suite.routers[0], 64);
+  const model::LmConfig c = lm_config(suite.routers[0], 64, 8);
   EXPECT_EQ(c.vocabulary, 64);
+  EXPECT_EQ(c.clusters, 8);
   EXPECT_EQ(c.context, 16);
   EXPECT_EQ(c.norm, model::NormKind::kRms);
   EXPECT_EQ(c.positions, model::PositionKind::kRotary);
@@ -186,8 +187,8 @@ TEST(LanguageWorkload, ModelOfARouter) {
   EXPECT_EQ(c.train_capacity.factor, 2.0);
   EXPECT_EQ(c.eval_capacity.factor, 3.0);
   EXPECT_EQ(c.routed_layers, std::vector<int32_t>{1});
-  EXPECT_TRUE(lm_config(cell("none").routers[0], 64).routed_layers.empty());
-  EXPECT_TRUE(lm_config(cell("random").routers[0], 64).dropless);
+  EXPECT_TRUE(lm_config(cell("none").routers[0], 64, 8).routed_layers.empty());
+  EXPECT_TRUE(lm_config(cell("random").routers[0], 64, 8).dropless);
 }
 
 }  // namespace
