@@ -30,6 +30,7 @@ void run(const BenchArguments& a) {
     for (const FoundRouter& r : all_routers(&broken)) routers.emplace_back(r.router->id);
   }
   register_throughput(routers, shapes);
+  register_language_throughput(routers, shapes);
   // Google Benchmark takes its settings as a command line of its own.
   std::vector<std::string> words = {"switchyard bench",
                                     cat("--benchmark_repetitions=", a.repetitions),
@@ -80,6 +81,7 @@ void add_bench_command(CLI::App& app) {
       "\nExamples:\n"
       "  switchyard bench --routers soft_moe,softmax_token_choice --shapes mini\n"
       "  switchyard bench --filter 'STEP/' --shapes wide --threads 1\n"
+      "  switchyard bench --filter 'LM_' --routers switch_top1 --threads 1\n"
       "  switchyard bench --shapes images=16,width=256,experts=16 --out bench.json");
   c->callback([a] { run(*a); });
 }

@@ -1,6 +1,7 @@
 // The one place that says stop. A run has a budget of training FLOPs (forward, backward and update of model, experts
-// and router, as counted by the ops; evaluation is free). A step is not begun when the cost of the last one says that
-// it would overspend, so runs of different routers end with the same compute to within one step.
+// and router, as counted by the ops; evaluation is free), or of training units (images, tokens) for comparisons at the
+// same data seen. A step is not begun when the cost of the last one says that it would overspend, so runs of different
+// routers end with the same compute to within one step.
 #pragma once
 #include <algorithm>
 
@@ -8,10 +9,10 @@ namespace swy::bench {
 
 class Budget {
  public:
-  explicit Budget(double flops) : asked_(flops) {}
+  explicit Budget(double asked) : asked_(asked) {}
 
   bool allows_next() const { return spent_ + last_ <= asked_; }
-  // `total`: FLOPs of all steps so far.
+  // `total`: cost of all steps so far.
   void spend_to(double total) {
     last_ = total - spent_;
     spent_ = total;

@@ -5,7 +5,6 @@
 #include <cmath>
 
 #include "benchmarks/progress.h"
-#include "benchmarks/routing_information.h"
 #include "benchmarks/timing.h"
 
 namespace swy::bench {
@@ -40,31 +39,16 @@ TEST(ThinnedSamples, EvenlySpaced) {
   EXPECT_EQ(samples.sum(), 999.0 * 1000 / 2);
 }
 
-// Proves the information on cases done by hand: one expert per cluster gives log 4, one expert for pairs of clusters
-// log 2, independence 0; and shuffling destroys it.
-TEST(RoutingInformation, KnownCases) {
-  RoutingInformation perfect(4, 4), pairs(4, 4), none(4, 4);
-  for (int i = 0; i < 4000; ++i) {
-    perfect.add(i % 4, 3 - i % 4);
-    pairs.add(i % 4, i % 4 / 2);
-    none.add(i % 4, i / 4 % 4);
-  }
-  EXPECT_NEAR(perfect.nats(), std::log(4), 1e-12);
-  EXPECT_NEAR(pairs.nats(), std::log(2), 1e-12);
-  EXPECT_NEAR(none.nats(), 0, 1e-12);
-  EXPECT_NEAR(perfect.cluster_entropy(), std::log(4), 1e-12);
-  EXPECT_LT(perfect.shuffled_nats(1), 0.01);  // expected (4-1)(4-1) / (2 * 4000) = 0.0011
-  EXPECT_GT(perfect.shuffled_nats(1), 0);
-}
-
 // Proves that a progress line comes back as it was sent, and that anything else a plugin prints is told apart.
 TEST(Progress, Lines) {
-  const std::optional<Progress> p = progress_from_line(to_json(Progress{0.25, 7, 1.5, 100, 3}).dump());
+  const std::optional<Progress> p = progress_from_line(to_json(Progress{0.25, 7, 1.5, 100, 3, "token"}).dump());
   ASSERT_TRUE(p.has_value());
   EXPECT_EQ(p->share, 0.25);
   EXPECT_EQ(p->step, 7);
-  for (const char* line : {"", "hello", "{\"share\": nonsense", "{\"share\": 1}", "[1]",
-                           "{\"share\":\"a\",\"step\":1,\"loss\":1,\"images_per_s\":1,\"left_s\":1}"}) {
+  EXPECT_EQ(p->unit, "token");
+  for (const char* line :
+       {"", "hello", "{\"share\": nonsense", "{\"share\": 1}", "[1]",
+        "{\"share\":\"a\",\"step\":1,\"loss\":1,\"units_per_s\":1,\"left_s\":1,\"unit\":\"image\"}"}) {
     EXPECT_FALSE(progress_from_line(line).has_value()) << line;
   }
 }

@@ -25,7 +25,8 @@ Json to_json(const Cell& cell) {
           {"data_dir", cell.data_dir.string()},
           {"command", cell.command},
           {"checkpoint_every", cell.checkpoint_every},
-          {"resume", cell.resume}};
+          {"resume", cell.resume},
+          {"analysis", cell.analysis}};
 }
 
 Cell cell_from_json(const Json& j) {
@@ -36,8 +37,25 @@ Cell cell_from_json(const Json& j) {
   cell.command = j.at("command").get<std::vector<std::string>>();
   cell.checkpoint_every = j.at("checkpoint_every");
   cell.resume = j.at("resume");
+  cell.analysis = j.at("analysis");
   return cell;
 }
+
+namespace {
+
+Json budget_asked(const Suite& suite) {
+  const std::string units = std::string(suite.unit()) + "s";
+  const bool by_units = suite.train_units > 0;
+  Json j = {{"asked_flops", by_units ? Json() : Json(suite.train_flops)},
+            {"spent_flops", nullptr},
+            {"steps", nullptr},
+            {units, nullptr},
+            {"work", Json::object()}};
+  if (by_units) j["asked_" + units] = suite.train_units;
+  return j;
+}
+
+}  // namespace
 
 Json record_skeleton(const Cell& cell) {
   Json identity = {{"router", kNoRouter},
@@ -56,43 +74,41 @@ Json record_skeleton(const Cell& cell) {
                           {"build", found.plugin->plugin->build ? found.plugin->plugin->build : ""}};
     identity["abi"] = {{"major", found.plugin->plugin->abi_major}, {"minor", found.plugin->plugin->abi_minor}};
   }
-  return {{"schema", report::kRecordSchema},
-          {"version", report::kRecordVersion},
-          {"id", cell.id},
-          {"identity", identity},
-          {"suite", cell.suite.name},
-          {"task", {{"id", cell.task().id}, {"dataset", cell.task().dataset}, {"sha256", nullptr}}},
-          {"seed", cell.seed()},
-          {"threads", cell.suite.threads},
-          {"status", {{"state", "failed"}, {"reason", nullptr}}},
-          {"budget",
-           {{"asked_flops", cell.suite.train_flops},
-            {"spent_flops", nullptr},
-            {"steps", nullptr},
-            {"images", nullptr},
-            {"work", Json::object()}}},
-          {"metrics", Json::array()},
-          {"curve", Json::array()},
-          {"sites", Json::array()},
-          {"timing", {{"metrics", Json::array()}}},
-          {"environment", environment()},
-          {"created", utc_now()},
-          {"command", cell.command},
-          {"cell", cell.suite.source}};
+  return {
+      {"schema", report::kRecordSchema},
+      {"version", report::kRecordVersion},
+      {"id", cell.id},
+      {"identity", identity},
+      {"suite", cell.suite.name},
+      {"task",
+       {{"id", cell.task().id}, {"dataset", cell.task().dataset}, {"sha256", nullptr}, {"unit", cell.suite.unit()}}},
+      {"seed", cell.seed()},
+      {"threads", cell.suite.threads},
+      {"status", {{"state", "failed"}, {"reason", nullptr}}},
+      {"budget", budget_asked(cell.suite)},
+      {"metrics", Json::array()},
+      {"curve", Json::array()},
+      {"sites", Json::array()},
+      {"timing", {{"metrics", Json::array()}}},
+      {"environment", environment()},
+      {"created", utc_now()},
+      {"command", cell.command},
+      {"cell", cell.suite.source}};
 }
 
 Json to_json(const Progress& p) {
-  return {
-      {"share", p.share}, {"step", p.step}, {"loss", p.loss}, {"images_per_s", p.images_per_s}, {"left_s", p.left_s}};
+  return {{"share", p.share},   {"step", p.step}, {"loss", p.loss}, {"units_per_s", p.units_per_s},
+          {"left_s", p.left_s}, {"unit", p.unit}};
 }
 
 std::optional<Progress> progress_from_line(const std::string& line) {
   const Json j = Json::parse(line, nullptr, false);
   if (!j.is_object()) return {};
-  for (const char* key : {"share", "step", "loss", "images_per_s", "left_s"}) {
+  for (const char* key : {"share", "step", "loss", "units_per_s", "left_s"}) {
     if (!j.contains(key) || !j[key].is_number()) return {};
   }
-  return Progress{j["share"], j["step"], j["loss"], j["images_per_s"], j["left_s"]};
+  if (!j.contains("unit") || !j["unit"].is_string()) return {};
+  return Progress{j["share"], j["step"], j["loss"], j["units_per_s"], j["left_s"], j["unit"]};
 }
 
 std::filesystem::path checkpoint_path(const std::filesystem::path& record) {

@@ -19,6 +19,7 @@ struct Cell {
   std::vector<std::string> command;  // runs this cell again
   double checkpoint_every = 0;       // share of the budget; 0 = never
   bool resume = false;               // from the checkpoint, when there is one
+  bool analysis = false;             // the costly routing metrics too
 
   const Task& task() const { return suite.tasks[0]; }
   const RouterEntry& router() const { return suite.routers[0]; }
@@ -39,7 +40,8 @@ Json record_skeleton(const Cell&);
 struct Progress {
   double share = 0;  // of the budget
   int64_t step = 0;
-  double loss = 0, images_per_s = 0, left_s = 0;
+  double loss = 0, units_per_s = 0, left_s = 0;
+  std::string unit = "image";
 };
 Json to_json(const Progress&);
 // Empty when the line is something else: a plugin may write to stdout too.
@@ -49,12 +51,13 @@ std::optional<Progress> progress_from_line(const std::string&);
 void run_cell(const Cell&, const std::filesystem::path& record, const std::function<void(const Progress&)>&);
 std::filesystem::path checkpoint_path(const std::filesystem::path& record);
 
-// One training step on noise, to see what a cell costs before running it. FLOPs per image by part and pass (the
-// record's budget.work), and seconds per image.
+// One training step on noise, to see what a cell costs before running it. FLOPs per unit by part and pass (the record's
+// budget.work), and seconds per unit.
 struct Probe {
-  Json work_per_image;
-  double flops_per_image = 0, seconds_per_image = 0;
+  Json work_per_unit;
+  double flops_per_unit = 0, seconds_per_unit = 0;
+  int64_t step_units = 0;
 };
-Probe probe_cell(const Cell&, const data::ImageDataset& shape);
+Probe probe_cell(const Cell&, const Json& shape);  // shape: Modality::shape of the task
 
 }  // namespace swy::bench

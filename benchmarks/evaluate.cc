@@ -1,51 +1,57 @@
 #include "benchmarks/evaluate.h"
 
-#include "benchmarks/timing.h"
 #include "core/base/seed.h"
-#include "core/ops/loss.h"
 
 namespace swy::bench {
+namespace {
 
-Evaluator::Evaluator(model::Vit& vit, const data::ImageDataset& set, int64_t batch, uint64_t run_seed)
-    : vit_(vit),
-      set_(set),
-      batcher_(set, {batch, run_seed, 0, false}),
-      seed_(purpose_seed(run_seed, Purpose::kEvaluate)),
-      images_(static_cast<size_t>(batch * set.image_size())),
-      loss_(static_cast<size_t>(batch)),
-      labels_(static_cast<size_t>(batch)),
-      planted_(static_cast<size_t>(batch * set.planted_patches())) {}
+void add_rows(const Scored& s, Evaluation& result, int64_t& right) {
+  for (int64_t i = 0; i < s.rows; ++i) {
+    if (s.target[i] < 0) continue;
+    const bool hit = s.predicted[i] == s.target[i];
+    result.loss += static_cast<double>(s.loss[i]);
+    result.calibration.add(static_cast<double>(s.confidence[i]), hit);
+    right += hit;
+    ++result.scored;
+  }
+}
 
-Evaluation Evaluator::run(bool planted, int64_t most) {
+void add_information(const Scored& s, const moe::Site::Kept& kept, RoutingInformation& information) {
+  for (int64_t i = 0; i < kept.count; ++i) {
+    const int32_t cluster = s.cluster[kept.token[i]];
+    if (cluster >= 0) information.add(cluster, kept.expert[i]);
+  }
+}
+
+}  // namespace
+
+Evaluator::Evaluator(Workload& workload, uint64_t run_seed)
+    : workload_(workload), seed_(purpose_seed(run_seed, Purpose::kEvaluate)) {}
+
+Evaluation Evaluator::run(const EvaluationRequest& request) {
   Evaluation result;
   const Exec exec{&result.tally};
-  const std::vector<moe::Site*>& sites = vit_.sites();
+  const std::vector<moe::Site*>& sites = workload_.sites();
   for (moe::Site* site : sites) site->load().reset();
-  // Planted clusters are per patch: they are tokens only when the model cuts the image the same way.
-  const bool informed =
-      planted && !sites.empty() && set_.planted_clusters > 0 && set_.planted_patch == vit_.config().patch;
-  if (informed) result.information.emplace(set_.planted_clusters, sites[0]->spec().experts);
+  if (request.planted && !sites.empty() && workload_.planted_clusters() > 0)
+    result.information.emplace(workload_.planted_clusters(), sites[0]->spec().experts);
 
   int64_t right = 0;
-  for (int64_t b = 0; b < batcher_.test_batches() && (most == 0 || result.images < most); ++b) {
-    const int64_t n = batcher_.test_batch(b, images_.data(), labels_.data(), informed ? planted_.data() : nullptr);
-    const moe::StepInfo info{SWY_SCORE, b, seed_};
-    const Stopwatch watch;
-    vit_.forward(exec, info, images_.data(), static_cast<int32_t>(n));
-    result.seconds += watch.seconds();
-    Tally uncharged;
-    right += ops::cross_entropy(Exec{&uncharged}, n, set_.classes, 0, vit_.logits(), labels_.data(), 1, loss_.data(),
-                                nullptr);
-    for (int64_t i = 0; i < n; ++i) result.loss += static_cast<double>(loss_[static_cast<size_t>(i)]);
-    result.images += n;
-    if (informed) {
-      const moe::Site::Kept kept = sites[0]->kept();
-      for (int64_t i = 0; i < kept.count; ++i)
-        result.information->add(planted_[static_cast<size_t>(kept.token[i])], kept.expert[i]);
-    }
+  EvaluationObserver* observer = request.observer;
+  const uint64_t seed = request.seed ? request.seed : seed_;
+  const auto more = [&] {
+    return (request.most == 0 || result.scored < request.most) && (!observer || observer->wants_more());
+  };
+  for (int64_t b = 0; b < workload_.score_batches() && more(); ++b) {
+    const Scored s = workload_.score(exec, {SWY_SCORE, b, seed, request.progress}, b);
+    result.seconds += s.seconds;
+    result.units += s.units;
+    add_rows(s, result, right);
+    if (result.information) add_information(s, sites[0]->kept(), *result.information);
+    if (observer) observer->see(workload_, s);
   }
-  result.loss /= static_cast<double>(result.images);
-  result.accuracy = static_cast<double>(right) / static_cast<double>(result.images);
+  result.loss /= static_cast<double>(result.scored);
+  result.accuracy = static_cast<double>(right) / static_cast<double>(result.scored);
   for (moe::Site* site : sites) {
     result.load.push_back(site->load());
     site->load().reset();

@@ -10,6 +10,7 @@
 #include "core/base/files.h"
 #include "core/base/resources.h"
 #include "core/plugin/loader.h"
+#include "data/dataset.h"
 #include "data/manifest.h"
 #include "data/text.h"
 
@@ -34,6 +35,7 @@ Json list_of(const std::string& what) {
       const Suite s = read_suite(name);
       rows.push_back({{"id", name},
                       {"title", s.title},
+                      {"model", s.kind},
                       {"cells", s.tasks.size() * s.routers.size() * s.seeds.size()},
                       {"minutes", s.expected_minutes},
                       {"note", s.note}});
@@ -189,10 +191,11 @@ void add_list_command(CLI::App& app) {
       "Examples:\n  switchyard list\n  switchyard list routers --json\nPlugins are also looked for in the directories "
       "of $SWITCHYARD_PLUGIN_PATH.");
   list->callback([=] {
-    static const std::map<std::string, std::vector<std::string>> columns = {{"routers", {"version", "name"}},
-                                                                            {"suites", {"minutes", "cells", "title"}},
-                                                                            {"datasets", {"title", "licence"}},
-                                                                            {"metrics", {"unit", "better", "doc"}}};
+    static const std::map<std::string, std::vector<std::string>> columns = {
+        {"routers", {"version", "name"}},
+        {"suites", {"minutes", "cells", "title"}},
+        {"datasets", {"modality", "title", "licence"}},
+        {"metrics", {"unit", "better", "doc"}}};
     Json all;
     for (const std::string& name : what->empty() ? kLists : std::vector<std::string>{*what}) {
       all[name] = list_of(name);

@@ -4,6 +4,7 @@
 #include <map>
 #include <thread>
 
+#include "benchmarks/workload.h"
 #include "core/base/error.h"
 #include "core/base/suggest.h"
 
@@ -56,7 +57,7 @@ Json overlaid(const RunOptions& o, Json j) {
     seeds.resize(static_cast<size_t>(o.seeds));
     j["seeds"] = seeds;
   }
-  if (o.budget != 0) j["budget"]["train_flops"] = o.budget;
+  if (o.budget != 0) j["budget"] = {{"train_flops", o.budget}};
   if (o.jobs != 0) j["jobs"] = o.jobs;
   if (o.threads != 0) j["threads"] = o.threads;
   if (o.time_limit_s != 0) j["time_limit_s"] = o.time_limit_s;
@@ -64,23 +65,21 @@ Json overlaid(const RunOptions& o, Json j) {
 }
 
 std::vector<std::string> command_of(const RunOptions& o, const Suite& suite, const Cell& cell) {
-  return {"switchyard",
-          "run",
-          o.suite,
-          "--tasks",
-          cell.task().id,
-          "--routers",
-          cell.router().label,
-          "--seed",
-          std::to_string(cell.seed()),
-          "--threads",
-          std::to_string(suite.threads),
-          "--budget",
-          Json(suite.train_flops).dump(),
-          "--data",
-          o.data_dir.string(),
-          "--out",
-          o.out.string()};
+  std::vector<std::string> words = {"switchyard",
+                                    "run",
+                                    o.suite,
+                                    "--tasks",
+                                    cell.task().id,
+                                    "--routers",
+                                    cell.router().label,
+                                    "--seed",
+                                    std::to_string(cell.seed()),
+                                    "--threads",
+                                    std::to_string(suite.threads)};
+  if (suite.train_flops > 0) words.insert(words.end(), {"--budget", Json(suite.train_flops).dump()});
+  words.insert(words.end(), {"--data", o.data_dir.string(), "--out", o.out.string()});
+  if (o.analysis) words.push_back("--analysis");
+  return words;
 }
 
 }  // namespace
@@ -103,10 +102,9 @@ Plan make_plan(const RunOptions& o) {
     sha256[router.label] = found.plugin->sha256;
   }
   for (const Task& task : suite.tasks) {
-    data::ImageDataset set = data::load_images(task.dataset, o.data_dir, task.options);
-    for (const RouterEntry& router : suite.routers) check_budget(suite, vit_config(router, set));
-    set.train = set.test = {};
-    plan.sets.push_back(std::move(set));
+    const Modality& kind = modality(suite.kind);
+    plan.shapes.push_back(kind.shape(task, o.data_dir));
+    for (const RouterEntry& router : suite.routers) kind.check(suite, router, plan.shapes.back());
   }
   for (const int64_t seed : suite.seeds) {
     for (const Task& task : suite.tasks) {
@@ -116,6 +114,7 @@ Plan make_plan(const RunOptions& o) {
         cell.command = command_of(o, suite, cell);
         cell.checkpoint_every = o.checkpoint_every;
         cell.resume = o.resume;
+        cell.analysis = o.analysis;
         plan.cells.push_back(std::move(cell));
       }
     }

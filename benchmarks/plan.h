@@ -17,16 +17,16 @@ struct RunOptions {
   std::string device = "cpu";
   double budget = 0;  // training FLOPs; 0: the suite's
   std::filesystem::path data_dir = "datasets", out = "results";
-  bool resume = false, retry_failed = false, dry_run = false, json = false;
+  bool resume = false, retry_failed = false, dry_run = false, json = false, analysis = false;
   int threads = 0, jobs = 0;    // 0: the suite's
   double time_limit_s = 0;      // 0: the suite's
   double checkpoint_every = 0;  // share of the budget; 0: never
 };
 
 struct Plan {
-  Suite suite;                           // with the options laid over it
-  std::vector<Cell> cells;               // seeds outermost, so that partial results are balanced
-  std::vector<data::ImageDataset> sets;  // by task; without the images
+  Suite suite;               // with the options laid over it
+  std::vector<Cell> cells;   // seeds outermost, so that partial results are balanced
+  std::vector<Json> shapes;  // by task: Modality::shape
 };
 
 // Throws Error (usage or environment) with what, where and what to do.

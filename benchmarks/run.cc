@@ -12,6 +12,7 @@
 #include "core/base/files.h"
 #include "core/base/resources.h"
 #include "core/base/subprocess.h"
+#include "reports/headline.h"
 #include "reports/record.h"
 #include "reports/table.h"
 
@@ -59,10 +60,9 @@ void record_failure(const fs::path& path, const Cell& cell, const std::string& s
 std::string outcome_text(const Json& record, double wall_s) {
   const std::string state = record.at("status").at("state");
   if (state != "ok") return cat(state, ": ", record.at("status").at("reason").get<std::string>());
-  char text[96];
-  std::snprintf(text, sizeof text, "accuracy %.2f %%, loss %.4f, %.1f s", 100 * report::metric(record, "test_accuracy"),
-                report::metric(record, "test_loss"), wall_s);
-  return text;
+  char text[32];
+  std::snprintf(text, sizeof text, ", %.1f s", wall_s);
+  return report::scores_text(record) + text;
 }
 
 Json run_in_child(const Cell& cell, const fs::path& path, double limit_s, int number, ProgressBoard& board) {
@@ -127,7 +127,7 @@ int run_suite(const RunOptions& options) {
   }
   std::cerr << plan.suite.name << ": " << plan.cells.size() << " cells, " << plan.cells.size() - todo.size()
             << " done before, " << plan.suite.jobs << " at a time with " << plan.suite.threads << " threads each, "
-            << plan.suite.train_flops << " training FLOPs per cell; records in " << directory.string() << "\n";
+            << plan.suite.budget_text() << " per cell; records in " << directory.string() << "\n";
   run_all(todo, plan.suite, directory);
 
   std::vector<Json> records;
@@ -138,12 +138,12 @@ int run_suite(const RunOptions& options) {
     records.push_back(report::read_record(path));
     const Json& status = records.back().at("status");
     failed += status.at("state") != "ok";
+    const std::string headline = report::headline_of(records.back()).metric;
     listed.push_back({{"id", cell.id},
                       {"record", path.string()},
                       {"state", status.at("state")},
                       {"reason", status.at("reason")},
-                      {"test_accuracy", report::metric(records.back(), "test_accuracy")},
-                      {"test_loss", report::metric(records.back(), "test_loss")}});
+                      {headline, report::metric(records.back(), headline)}});
   }
   std::string markdown, text;
   for (const report::Table& table : report::summary(records)) {

@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
+#include <cmath>
 #include <filesystem>
 #include <map>
 
@@ -45,8 +46,8 @@ struct Run : testing::Test {
   ~Run() override { fs::remove_all(directory); }
 
   // The smoke suite with a budget of a few steps, changed further by `patch`.
-  std::string suite(const Json& patch = Json::object()) {
-    Json j = read_json(resource("benchmarks/suites/smoke.json"));
+  std::string suite(const Json& patch = Json::object(), const char* base = "smoke") {
+    Json j = read_json(resource(std::string("benchmarks/suites/") + base + ".json"));
     j["budget"]["train_flops"] = 3e8;
     j["seeds"] = {1};
     j.merge_patch(patch);
@@ -219,6 +220,50 @@ TEST_F(Run, BlockSites) {
   const Said refused = run(suite({{"model", {{"site", "block"}}}}), directory / "refused");
   EXPECT_EQ(refused.code, 2);
   expect_in("experts = 8 with routed blocks", refused.err);
+}
+
+// Proves that text runs through the whole program as images do: the same bits twice, budgets matched to a step, records
+// that speak of tokens and never of images, a table ranked by the task's own headline, and a dry run that counts the
+// same; and that a budget of tokens is spent to the token.
+TEST_F(Run, Language) {
+  const std::string path = suite(Json::object(), "lm-smoke");
+  const Said first = run(path, out), second = run(path, directory / "again");
+  ASSERT_EQ(first.code, 0) << first.err;
+  ASSERT_EQ(second.code, 0) << second.err;
+  const auto a = records(out), b = records(directory / "again");
+  ASSERT_EQ(a.size(), 4u);
+  for (const auto& [name, record] : a) {
+    const Json rest = report::without_timing(record);
+    EXPECT_EQ(rest, report::without_timing(b.at(name))) << name;
+    Json results = rest;
+    results.erase("cell");
+    EXPECT_EQ(results.dump().find("image"), std::string::npos) << results;
+    EXPECT_EQ(record["task"]["unit"], "token");
+    EXPECT_EQ(record["task"]["headline"], "excess_loss");
+    const double spent = record["budget"]["spent_flops"], steps = record["budget"]["steps"];
+    EXPECT_LE(spent, 3e8);
+    EXPECT_GT(spent + 1.5 * spent / steps, 3e8) << name;
+    EXPECT_EQ(record["budget"]["tokens"], steps * 16 * 16);
+    EXPECT_GT(report::metric(record, "train_tokens_per_second"), 0);
+    EXPECT_GT(report::metric(record, "excess_loss"), 0);
+    EXPECT_EQ(record["curve"].back()["token_loss"], report::metric(record, "token_loss"));
+    EXPECT_EQ(std::isfinite(report::metric(record, "routing_information")), name != "none/1");
+  }
+  expect_in("excess nats", first.out);
+  expect_in("MFLOPs/token", first.out);
+  const Json dry = Json::parse(run(path, directory / "dry", {"--dry-run", "--json"}).out);
+  EXPECT_NEAR(dry["rows"][0]["flops_per_token"].get<double>(), report::metric(a.at("none/1"), "train_flops_per_token"),
+              1);
+
+  const std::string by_tokens = suite(
+      {{"budget", {{"train_flops", nullptr}, {"train_tokens", 2560}}}, {"routers", {{{"id", "none"}}}}}, "lm-smoke");
+  const Said third = run(by_tokens, directory / "tokens");
+  ASSERT_EQ(third.code, 0) << third.err;
+  const Json record = records(directory / "tokens").at("none/1");
+  EXPECT_EQ(record["budget"]["tokens"], 2560);
+  EXPECT_EQ(record["budget"]["asked_tokens"], 2560);
+  EXPECT_TRUE(record["budget"]["asked_flops"].is_null());
+  for (const Json& word : record["command"]) EXPECT_NE(word, "--budget");
 }
 
 // Proves that a dry run says what each router costs and writes nothing.

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <set>
 
+#include "benchmarks/model_json.h"
+#include "benchmarks/workload.h"
 #include "core/base/error.h"
 #include "core/base/resources.h"
 #include "core/base/suggest.h"
@@ -11,38 +13,44 @@ namespace swy::bench {
 namespace fs = std::filesystem;
 namespace {
 
-// Takes `key` when it is there; the schema has checked the type.
-template <class T>
-void take(const Json& j, const char* key, T& value) {
-  if (j.contains(key)) value = j.at(key).get<T>();
+constexpr const char* kSchemaFile = "benchmarks/suites/suite.schema.json";
+
+// Where the schema offers a shape for each kind of model, leaves the one of this kind ("#/definitions/lm_model" for
+// "lm"): a message can then name the place and the key that are wrong, not only that nothing matched.
+void keep_kind(Json& schema, const std::string& kind) {
+  if (!schema.is_structured()) return;
+  if (schema.is_object() && schema.contains("anyOf")) {
+    for (const Json& shape : Json(schema["anyOf"])) {
+      if (shape.value("$ref", "").rfind("#/definitions/" + kind + "_", 0) == 0) schema = shape;
+    }
+  }
+  for (Json& child : schema) keep_kind(child, kind);
 }
 
-Task parse_task(const Json& j) {
+void require_schema(const Json& j, const std::string& kind, const std::string& what) {
+  Json schema = read_json(resource(kSchemaFile));
+  keep_kind(schema, kind);
+  std::string text;
+  for (const std::string& line : schema_errors(j, schema)) text += "\n  " + line;
+  if (!text.empty()) usage_error(what, " does not match ", kSchemaFile, ":", text);
+}
+
+// Which shapes the rest has to have. A model that is no object is left to the schema.
+std::string kind_of(const Json& j, const std::string& what) {
+  const Json model = j.is_object() ? j.value("model", Json::object()) : Json::object();
+  const Json kind = model.is_object() ? model.value("kind", Json("vit")) : Json("vit");
+  if (kind != "vit" && kind != "lm")
+    usage_error(what, ": /model/kind: ", kind.dump(), " is not allowed; known: vit, lm");
+  return kind;
+}
+
+Task parse_task(const Json& j, const std::string& kind) {
   Task task;
   task.id = j.at("id");
   task.dataset = j.at("dataset");
-  const Json options = j.value("options", Json::object()), planted = options.value("planted", Json::object());
-  take(options, "train_limit", task.options.train_limit);
-  take(options, "test_limit", task.options.test_limit);
-  take(options, "coarse_labels", task.options.coarse_labels);
-  take(options, "resize_height", task.options.resize_height);
-  take(options, "resize_width", task.options.resize_width);
-  data::PlantedOptions& p = task.options.planted;
-  take(planted, "seed", p.seed);
-  take(planted, "image", p.image);
-  take(planted, "patch", p.patch);
-  take(planted, "clusters", p.clusters);
-  take(planted, "classes", p.classes);
-  take(planted, "train", p.train);
-  take(planted, "test", p.test);
-  const Json augment = j.value("augment", Json::object());
-  take(augment, "crop", task.crop_padding);
-  take(augment, "flip", task.flip);
-  const std::vector<std::string>& known = data::dataset_ids();
-  if (task.dataset.rfind("image_folder:", 0) != 0 &&
-      std::find(known.begin(), known.end(), task.dataset) == known.end()) {
-    usage_error("unknown data set '", task.dataset, "'", suggestion(task.dataset, known), ", image_folder:PATH");
-  }
+  task.options = j.value("options", Json::object());
+  task.augment = j.value("augment", Json::object());
+  modality(kind).check_dataset(task.dataset);
   return task;
 }
 
@@ -81,10 +89,13 @@ void check_sense(const Suite& suite) {
   require_unique(
       suite.seeds, [](int64_t s) { return std::to_string(s); }, "the seed");
   suite.optimizer.validate();
+  if ((suite.train_flops > 0) == (suite.train_units > 0))
+    usage_error("budget: give either train_flops or train_", suite.unit(), "s");
+  const char* key = modality(suite.kind).group();
   for (const RouterEntry& router : suite.routers) {
-    const int group = router.model.value("group_images", 1);
+    const int group = router.model.value(key, 1);
     if (suite.batch % group != 0 || suite.evaluation_batch % group != 0) {
-      usage_error("model.group_images ", group, " must divide recipe.batch ", suite.batch, " and evaluation.batch ",
+      usage_error("model.", key, " ", group, " must divide recipe.batch ", suite.batch, " and evaluation.batch ",
                   suite.evaluation_batch);
     }
   }
@@ -92,18 +103,28 @@ void check_sense(const Suite& suite) {
 
 }  // namespace
 
+const char* Suite::unit() const { return modality(kind).unit(); }
+
+std::string Suite::budget_text() const {
+  return train_units > 0 ? cat(train_units, " training ", unit(), "s") : cat(train_flops, " training FLOPs");
+}
+
 Suite parse_suite(const Json& j, const std::string& what) {
-  require_valid(j, "benchmarks/suites/suite.schema.json", what);
+  const std::string kind = kind_of(j, what);
+  require_schema(j, kind, what);
   Suite suite;
   suite.source = j;
+  suite.kind = kind;
   suite.name = j.at("name");
   suite.title = j.at("title");
-  const Json expected = j.value("expected", Json::object()), recipe = j.at("recipe"),
+  const Json expected = j.value("expected", Json::object()), recipe = j.at("recipe"), budget = j.at("budget"),
              evaluation = j.value("evaluation", Json::object());
+  const std::string units = std::string(suite.unit()) + "s";
   take(expected, "minutes", suite.expected_minutes);
   take(expected, "note", suite.note);
   take(recipe, "batch", suite.batch);
   take(recipe, "label_smoothing", suite.label_smoothing);
+  suite.random_windows = recipe.value("windows", "random") == "random";
   model::OptimizerConfig& o = suite.optimizer;
   take(recipe, "lr", o.lr);
   take(recipe, "final_lr_share", o.final_lr_share);
@@ -114,16 +135,19 @@ Suite parse_suite(const Json& j, const std::string& what) {
   take(recipe, "warmup", o.warmup);
   take(recipe, "clip_norm", o.clip_norm);
   take(recipe, "ema", o.ema_decay);
-  suite.train_flops = j.at("budget").at("train_flops");
+  take(budget, "train_flops", suite.train_flops);
+  take(budget, ("train_" + units).c_str(), suite.train_units);
   suite.seeds = j.at("seeds").get<std::vector<int64_t>>();
   take(j, "threads", suite.threads);
   take(j, "jobs", suite.jobs);
   take(j, "time_limit_s", suite.time_limit_s);
   take(evaluation, "batch", suite.evaluation_batch);
   take(evaluation, "every", suite.evaluation_every);
-  take(evaluation, "curve_images", suite.curve_images);
+  take(evaluation, ("curve_" + units).c_str(), suite.curve_units);
+  take(evaluation, "stride", suite.stride);
+  suite.valid_split = evaluation.value("split", "valid") == "valid";
   try {
-    for (const Json& task : j.at("tasks")) suite.tasks.push_back(parse_task(task));
+    for (const Json& task : j.at("tasks")) suite.tasks.push_back(parse_task(task, kind));
     for (const Json& router : j.at("routers")) suite.routers.push_back(parse_router(router, j.at("model")));
     check_sense(suite);
   } catch (const Error& e) {
@@ -172,57 +196,6 @@ Json narrow(const Suite& suite, const Task& task, const RouterEntry& router, int
   j["seeds"] = {seed};
   j["threads"] = suite.threads;
   return j;
-}
-
-model::VitConfig vit_config(const RouterEntry& router, const data::ImageDataset& set) {
-  const Json &m = router.model, capacity = m.value("capacity", Json::object());
-  model::VitConfig c;
-  if (set.height != set.width)
-    usage_error("the ViT takes square images; '", set.id, "' has ", set.height, " x ", set.width);
-  c.image = set.height;
-  c.channels = set.channels;
-  c.classes = set.classes;
-  take(m, "patch", c.patch);
-  take(m, "width", c.width);
-  take(m, "depth", c.depth);
-  take(m, "heads", c.heads);
-  take(m, "hidden", c.hidden);
-  c.site = m.value("site", "ffn") == "block" ? SWY_SITE_BLOCK : SWY_SITE_FFN;
-  take(m, "experts", c.experts);
-  c.expert_hidden = c.hidden;
-  take(m, "expert_hidden", c.expert_hidden);
-  take(m, "group_images", c.group_sequences);
-  take(m, "identical_experts", c.identical_experts);
-  take(m, "zero_head", c.zero_head);
-  if (router.id != kNoRouter) {
-    take(m, "routed_layers", c.routed_layers);
-    if (c.routed_layers.empty())
-      usage_error("router '", router.label, "': model.routed_layers is empty; name a block, or use the router 'none'");
-  }
-  take(capacity, "factor", c.train_capacity.factor);
-  c.train_capacity.ceil = capacity.value("rounding", "round") == "ceil";
-  take(capacity, "multiple_of", c.train_capacity.multiple_of);
-  c.eval_capacity = c.train_capacity;
-  take(capacity, "eval_factor", c.eval_capacity.factor);
-  try {
-    c.validate();
-    for (const moe::CapacityRule& rule : {c.train_capacity, c.eval_capacity}) {
-      if (!c.routed_layers.empty()) rule.of(int64_t{c.tokens()} * c.group_sequences, c.experts);
-    }
-  } catch (const Error& e) {
-    throw Error(e.kind, "router '" + router.label + "', data set '" + set.id + "': " + e.what());
-  }
-  return c;
-}
-
-void check_budget(const Suite& suite, const model::VitConfig& c) {
-  // Forward of the dense projections alone: 2 FLOPs per weight and token, and twice that backward.
-  const double weights = 1.0 * c.patch_pixels() * c.width + 4.0 * c.depth * c.width * c.width;
-  const double least = 6 * weights * c.tokens() * suite.batch;
-  if (suite.train_flops < least) {
-    usage_error("a budget of ", suite.train_flops, " training FLOPs does not pay for one step, which takes more than ",
-                least, "; raise budget.train_flops (--budget) or make model or batch smaller");
-  }
 }
 
 }  // namespace swy::bench

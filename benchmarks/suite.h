@@ -7,19 +7,15 @@
 
 #include "core/base/json.h"
 #include "core/model/optimizer.h"
-#include "core/model/vit.h"
 #include "core/plugin/instance.h"
-#include "data/dataset.h"
 
 namespace swy::bench {
 
-inline constexpr const char* kNoRouter = "none";  // the dense ViT: no routed layer at all
+inline constexpr const char* kNoRouter = "none";  // the dense model: no routed layer at all
 
 struct Task {
   std::string id, dataset;
-  data::DatasetOptions options;
-  int crop_padding = 0;
-  bool flip = false;
+  Json options, augment;  // as the schema of the suite's kind has them
 };
 
 struct RouterEntry {
@@ -31,20 +27,27 @@ struct RouterEntry {
 struct Suite {
   std::string name, title, note;
   double expected_minutes = 0;
+  std::string kind = "vit";  // of the model, and so of the tasks: "vit" for images, "lm" for text
   std::vector<Task> tasks;
   std::vector<RouterEntry> routers;
   std::vector<int64_t> seeds;
-  int batch = 64;
-  float label_smoothing = 0;
+  int batch = 64;              // images, or sequences
+  float label_smoothing = 0;   // images only
+  bool random_windows = true;  // text only: else every epoch goes once through the text
   model::OptimizerConfig optimizer;
-  double train_flops = 0;
-  int threads = 0;  // of each cell; 0: as many as the machine has
+  double train_flops = 0, train_units = 0;  // the budget: one of them, the other is 0
+  int threads = 0;                          // of each cell; 0: as many as the machine has
   int jobs = 1;
   double time_limit_s = 3600;
   int evaluation_batch = 256;
   double evaluation_every = 0.1;
-  int64_t curve_images = 0;  // test images per point of the learning curve before the last; 0: all
-  Json source;               // what all of the above was read from
+  int64_t curve_units = 0;  // images or tokens per point of the learning curve before the last; 0: all
+  int64_t stride = 0;       // text only: by how many tokens evaluation windows advance; 0: by the context
+  bool valid_split = true;  // text only: evaluate on the validation split, not on the test split
+  Json source;              // what all of the above was read from
+
+  const char* unit() const;         // of the kind: "image" or "token"
+  std::string budget_text() const;  // "3e+08 training FLOPs"
 };
 
 // Throws Error (usage) naming `what`, the place in the document and what is allowed.
@@ -55,10 +58,5 @@ std::vector<std::string> suite_names();
 
 // The suite as JSON with one task, one router and one seed, and nothing that does not decide the result.
 Json narrow(const Suite&, const Task&, const RouterEntry&, int64_t seed);
-
-// The model for images of this shape. Throws Error (usage) naming the first value that cannot be.
-model::VitConfig vit_config(const RouterEntry&, const data::ImageDataset&);
-// Throws Error (usage) when the budget cannot pay for one training step of even the cheapest such model.
-void check_budget(const Suite&, const model::VitConfig&);
 
 }  // namespace swy::bench

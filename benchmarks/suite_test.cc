@@ -4,6 +4,8 @@
 
 #include <functional>
 
+#include "benchmarks/workload.h"
+#include "benchmarks/workload_vision.h"
 #include "core/base/error.h"
 #include "core/base/resources.h"
 
@@ -115,7 +117,8 @@ TEST(Suite, RefusesWhatCannotRun) {
   EXPECT_THROW(vit_config(narrow_router, shape(16)), Error);
   suite.train_flops = 1e6;
   try {
-    check_budget(suite, vit_config(suite.routers[1], shape(16)));
+    vision_modality().check(suite, suite.routers[1],
+                            {{"id", "shape"}, {"channels", 3}, {"height", 16}, {"width", 16}, {"classes", 10}});
     FAIL() << "no error";
   } catch (const Error& e) {
     EXPECT_EQ(e.kind, Kind::kUsage);

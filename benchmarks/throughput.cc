@@ -26,21 +26,6 @@ GemmProbe& shared_probe() {
   return probe;
 }
 
-double gemm_rate() {
-  GemmProbe& probe = shared_probe();
-  const size_t before = probe.flops_per_second().size();
-  probe.sample(kProbeRepetitions);
-  std::vector<double> rates(probe.flops_per_second().begin() + static_cast<std::ptrdiff_t>(before),
-                            probe.flops_per_second().end());
-  std::nth_element(rates.begin(), rates.begin() + kProbeRepetitions / 2, rates.end());
-  return rates[kProbeRepetitions / 2];
-}
-
-void report(benchmark::State& state, double flops, double seconds, double yardstick) {
-  state.counters["FLOP/s"] = flops / seconds;
-  state.counters["share_of_gemm"] = flops / seconds / yardstick;
-}
-
 void random_fill(std::vector<float>& v, uint64_t seed) {
   Random random(seed);
   for (float& f : v) f = random.normal();
@@ -110,7 +95,7 @@ struct BlockUnderTest {
       state.SetIterationTime(meter.seconds - before);
       ++info.step;
     }
-    report(state, meter.flops, meter.seconds, yardstick);
+    report_rate(state, meter.flops, meter.seconds, yardstick);
   }
 
  private:
@@ -163,13 +148,28 @@ struct StepUnderTest {
       optimizer->step(exec, 1e-4f);
       vit->update(exec, info);
     }
-    report(state, tally.total().flops - before, watch.seconds(), yardstick);
+    report_rate(state, tally.total().flops - before, watch.seconds(), yardstick);
     state.counters["images/s"] =
         benchmark::Counter(static_cast<double>(state.iterations()) * images, benchmark::Counter::kIsRate);
   }
 };
 
 }  // namespace
+
+double gemm_rate() {
+  GemmProbe& probe = shared_probe();
+  const size_t before = probe.flops_per_second().size();
+  probe.sample(kProbeRepetitions);
+  std::vector<double> rates(probe.flops_per_second().begin() + static_cast<std::ptrdiff_t>(before),
+                            probe.flops_per_second().end());
+  std::nth_element(rates.begin(), rates.begin() + kProbeRepetitions / 2, rates.end());
+  return rates[kProbeRepetitions / 2];
+}
+
+void report_rate(benchmark::State& state, double flops, double seconds, double yardstick) {
+  state.counters["FLOP/s"] = flops / seconds;
+  state.counters["share_of_gemm"] = flops / seconds / yardstick;
+}
 
 std::vector<BlockShape> named_shapes() {
   return {{"small", 16, 64, 128, 4, 1},

@@ -1,17 +1,23 @@
 // What one routed block costs and how near it comes to the machine: router alone, dispatch, experts, combine, the whole
-// block, the whole training step, forward and backward, per router and shape, as Google Benchmark cases. A stage is
+// block, the whole training step of a ViT and of a language model, forward and backward, and reading and writing with
+// the latter, per router and shape, as Google Benchmark cases. A stage is
 // timed inside the real block, with the caches as the block leaves them.
 #pragma once
 #include <cstdint>
 #include <string>
 #include <vector>
 
+namespace benchmark {
+class State;
+}
+
 namespace swy::bench {
 
 struct BlockShape {
   std::string name;
-  int32_t images = 32, width = 128, hidden = 256, experts = 8;  // 64 tokens an image (32x32 pixels, patches of 4)
-  double factor = 1;                                            // expert slots per token
+  // 64 tokens an image (32x32 pixels, patches of 4). A language model takes as many sequences, of 128 bytes.
+  int32_t images = 32, width = 128, hidden = 256, experts = 8;
+  double factor = 1;  // expert slots per token
 };
 
 // A name ("mini", "wide", "fine", "small") or "images=32,width=128,hidden=256,experts=8,factor=1" with any of the keys.
@@ -23,5 +29,14 @@ std::vector<BlockShape> named_shapes();
 // the dense product is GEMM/1024. Counters: FLOP/s as counted by the ops, and `share_of_gemm`, that rate over the rate
 // of a 1024^3 product measured on the same threads right before the repetition.
 void register_throughput(const std::vector<std::string>& routers, const std::vector<BlockShape>& shapes);
+
+// throughput_language.cc: LM_STEP/<router>/<shape> the training step, LM_PREFILL/... half the context read at once,
+// LM_DECODE/... the other half written token by token, for all sequences together. Counter tokens/s; experts drop
+// nothing, whatever the shape's factor.
+void register_language_throughput(const std::vector<std::string>& routers, const std::vector<BlockShape>& shapes);
+
+// ---- for the cases ----
+double gemm_rate();  // FLOP/s of the yardstick, measured now
+void report_rate(benchmark::State&, double flops, double seconds, double yardstick);
 
 }  // namespace swy::bench

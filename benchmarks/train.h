@@ -1,5 +1,6 @@
-// Training of one model under a FLOP budget. One object owns all that a step changes, and can put it into a checkpoint
-// and take it back, so that an interrupted run ends with the same bits as one that was not.
+// Training of one workload under a budget. One object owns all that a step changes apart from the model, and can put it
+// and the model into a checkpoint and take them back, so that an interrupted run ends with the same bits as one that
+// was not.
 #pragma once
 #include <filesystem>
 #include <vector>
@@ -7,16 +8,15 @@
 #include "benchmarks/budget.h"
 #include "benchmarks/suite.h"
 #include "benchmarks/timing.h"
+#include "benchmarks/workload.h"
 #include "core/model/optimizer.h"
-#include "core/model/vit.h"
-#include "data/batcher.h"
 
 namespace swy::bench {
 
 class Trainer {
  public:
-  // `suite` is a cell's: one task, one router, one seed. `router` is null for the dense model. All outlive the trainer.
-  Trainer(const Suite& suite, const data::ImageDataset& set, const model::VitConfig& config, Instance* router);
+  // `suite` is a cell's: one task, one router, one seed. The workload is its own and outlives the trainer.
+  Trainer(const Suite& suite, Workload& workload);
 
   // One step: batch, forward, loss, backward, optimiser, router update. Throws Error (usage) when the first step alone
   // overspends the budget. REQUIRES: budget().allows_next()
@@ -24,10 +24,11 @@ class Trainer {
 
   const Budget& budget() const { return budget_; }
   int64_t steps() const { return optimizer_.steps(); }
+  int64_t units() const { return steps() * workload_.step_units(); }  // images or tokens seen
+  double flops() const { return tally_.total().flops; }
   double loss() const { return loss_; }  // of the last step, aux losses not included; not finite = diverged
   const Tally& tally() const { return tally_; }
   const ThinnedSamples& step_seconds() const { return step_seconds_; }
-  model::Vit& vit() { return vit_; }
   model::Optimizer& optimizer() { return optimizer_; }
 
   // A window is the steps between two points of the learning curve.
@@ -48,14 +49,11 @@ class Trainer {
  private:
   void sum_router_values();
   uint64_t seed_;
-  float smoothing_;
-  data::Batcher batcher_;
-  model::Vit vit_;
+  bool by_units_;  // what the budget counts
+  Workload& workload_;
   model::Optimizer optimizer_;
   Budget budget_;
   Tally tally_;
-  std::vector<float> images_, dlogits_, row_loss_;
-  std::vector<int32_t> labels_;
   double loss_ = 0;
   ThinnedSamples step_seconds_;
   Window window_;  // loss, aux and metrics hold sums until it is taken

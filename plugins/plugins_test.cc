@@ -122,9 +122,9 @@ TEST_P(RouterFolder, PaperIsTheSameEverywhere) {
   const std::string readme = read_text(folder / "README.md"), year = paper.at("year").dump(), arxiv = paper.at("arxiv");
   EXPECT_TRUE(contains(router.paper, surname) && contains(router.paper, year)) << router.paper;
   for (const std::string& part : {surname, year, arxiv}) EXPECT_TRUE(contains(readme, part)) << part;
-  const std::string url = paper.at("url"), archive = "https://arxiv.org/abs/";  // some are no papers there
-  EXPECT_EQ(arxiv.empty() ? std::string(url.find(archive) == 0 ? "an archive without a number" : url) : archive + arxiv,
-            url);
+  if (!arxiv.empty()) {
+    EXPECT_EQ(paper.at("url"), "https://arxiv.org/abs/" + arxiv);
+  }
 }
 
 // README.md has the option table of the plugin, line by line, the equations that `switchyard describe` prints, and

@@ -8,6 +8,7 @@
 
 #include "core/base/error.h"
 #include "core/base/files.h"
+#include "reports/headline.h"
 #include "reports/table.h"
 
 namespace swy::report {
@@ -109,12 +110,50 @@ TEST_F(Records, Summary) {
   const auto& best = tables[0].rows[0];
   EXPECT_EQ(best[0], "learned");
   EXPECT_EQ(best[1], "3, 1 crashed");
-  EXPECT_EQ(best[2], "25.20 ± 25.09");        // std 10.1, 4.302653 * 10.1 / sqrt(3)
-  EXPECT_EQ(best[3], "+5.20 ± 0.25 better");  // differences 5.1 5.2 5.3: std 0.1
-  EXPECT_EQ(best[5], "75/25/0.0");
+  EXPECT_EQ(best[2], "25.20 ± 25.09");                    // std 10.1, 4.302653 * 10.1 / sqrt(3)
+  EXPECT_EQ(best[3], "+5.20 ± 0.25 better");              // differences 5.1 5.2 5.3: std 0.1
+  EXPECT_EQ(tables[0].header[4], "train FLOPs m/e/r %");  // no record has a loss: no column of it
+  EXPECT_EQ(best[4], "75/25/0.0");
   EXPECT_EQ(tables[0].rows[1][0], "same");
   EXPECT_EQ(tables[0].rows[1][3], "+0.33 ± 2.87 not separable");  // 1, -1, 1: std 1.1547
   EXPECT_EQ(tables[0].rows[2][3], "");
+}
+
+// Proves that a task of text is ranked by its own headline in its own direction (fewer bits are better, so the sign of
+// a better difference is minus), with columns per token, and that its note says what was evaluated.
+TEST_F(Records, SummaryOfText) {
+  std::vector<Json> records;
+  for (int s = 1; s <= 3; ++s) {
+    for (const auto& [label, bits] : {std::pair{"random", 2.0 + 0.1 * s}, {"learned", 1.9 + 0.1 * s - 0.001 * s}}) {
+      Json r = example(label, s, 0);
+      r["task"].update({{"unit", "token"},
+                        {"headline", "bits_per_byte"},
+                        {"split", "90/5/5 %"},
+                        {"evaluated_split", "valid"},
+                        {"context", 64},
+                        {"stride", 32}});
+      r["budget"].erase("images");
+      r["budget"]["tokens"] = 30;
+      r["metrics"] = Json::array();
+      for (const auto& [name, value] : {std::pair{"bits_per_byte", bits}, {"token_loss", bits * 0.5}})
+        r["metrics"].push_back({{"name", name}, {"value", value}, {"unit", "bit"}, {"higher_is_better", false}});
+      write_record(directory / (std::string(label) + std::to_string(s) + ".json"), r);
+      records.push_back(r);
+    }
+  }
+  const Table table = summary(records).at(0);
+  const std::vector<std::string> header = {"router",       "seeds",      "bits/byte",
+                                           "minus random", "nats/token", "train FLOPs m/e/r %"};
+  EXPECT_EQ(std::vector<std::string>(table.header.begin(), table.header.begin() + 6), header);
+  EXPECT_EQ(table.header[6], "MFLOPs/token");
+  EXPECT_EQ(table.rows[0][0], "learned");
+  EXPECT_EQ(table.rows[0][2], "2.0980 ± 0.2459");          // std 0.099, 4.302653 * 0.099 / sqrt(3)
+  EXPECT_EQ(table.rows[0][3], "-0.1020 ± 0.0025 better");  // differences -0.101 -0.102 -0.103
+  EXPECT_EQ(table.rows[0][4], "1.0490");
+  EXPECT_NE(table.notes[0].find("valid split of planted_patches (90/5/5 %), windows of 64 tokens, advancing by 32"),
+            std::string::npos)
+      << table.notes[0];
+  EXPECT_EQ(scores_text(records[0]), "bits per byte 2.1000, nats per token 1.0500");
 }
 
 // Proves the alignment: columns end at the same place although one cell holds a character of two bytes.

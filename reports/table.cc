@@ -3,8 +3,10 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
+#include <limits>
 #include <map>
 
+#include "reports/headline.h"
 #include "reports/record.h"
 #include "reports/stats.h"
 
@@ -22,9 +24,9 @@ std::string number(double value, const char* format) {
   return text;
 }
 
-std::string with_interval(const Interval& i, const char* format) {
+std::string with_interval(const Interval& i, const char* format, const char* half_format = "%.2f") {
   const std::string text = number(i.mean, format);
-  return std::isfinite(i.half) ? text + " ± " + number(i.half, "%.2f") : text;
+  return std::isfinite(i.half) ? text + " ± " + number(i.half, half_format) : text;
 }
 
 // The records of one router label, ordered by seed.
@@ -32,6 +34,7 @@ struct Row {
   std::string label, router;
   std::map<int64_t, const Json*> ok;
   std::map<std::string, int> other;  // state -> cells
+  const Json* failed = nullptr;      // one of those
 
   std::vector<double> values(const std::string& name) const {
     std::vector<double> all;
@@ -66,22 +69,34 @@ std::string parts_text(const Row& row) {
          number(100 * router / all, "%.1f");
 }
 
-// test accuracy against the control `random`, paired by seed
-std::string against(const Row& row, const Row* control) {
+// the headline against the control `random`, paired by seed
+std::string against(const Row& row, const Row* control, const Shown& headline, bool higher_is_better) {
   if (!control || control == &row) return "";
   std::vector<double> a, b;
   for (const auto& [seed, record] : row.ok) {
     const auto other = control->ok.find(seed);
     if (other == control->ok.end()) continue;
-    a.push_back(100 * metric(*record, "test_accuracy"));
-    b.push_back(100 * metric(*other->second, "test_accuracy"));
+    a.push_back(headline.scale * metric(*record, headline.metric));
+    b.push_back(headline.scale * metric(*other->second, headline.metric));
   }
   if (a.empty()) return "-";
-  const PairedDifference d = paired_difference(a, b, true);
+  const PairedDifference d = paired_difference(a, b, higher_is_better);
   const char* word = d.verdict == Verdict::kBetter  ? " better"
                      : d.verdict == Verdict::kWorse ? " worse"
                                                     : " not separable";
-  return with_interval(d.difference, "%+.2f") + word;
+  const std::string with_sign = "%+" + std::string(headline.format).substr(1);
+  return with_interval(d.difference, with_sign.c_str(), headline.format) + word;
+}
+
+// What was evaluated, for the note: "test set", or the split, how it was cut and how windows advance.
+std::string data_text(const Json& record) {
+  const Json& task = record.at("task");
+  if (!task.contains("evaluated_split")) return "test set";
+  const int64_t context = task.at("context"), stride = task.at("stride");
+  std::string text = task["evaluated_split"].get<std::string>() + " split of " + task.at("dataset").get<std::string>() +
+                     " (" + task.at("split").get<std::string>() + "), windows of " + std::to_string(context) +
+                     " tokens, ";
+  return text + (stride == context ? "disjoint" : "advancing by " + std::to_string(stride));
 }
 
 Table table_of(const std::string& title, const std::map<std::string, Row>& by_label) {
@@ -91,34 +106,55 @@ Table table_of(const std::string& title, const std::map<std::string, Row>& by_la
     rows.push_back(&row);
     if (row.router == "random" && (!control || row.label == "random")) control = &row;
   }
-  const auto rank = [](const Row* r) {
-    const double a = r->average("test_accuracy");
-    return std::isfinite(a) ? a : -1;
+  const Json* any = nullptr;  // all records of a task have the same headline and unit
+  for (const auto& [label, row] : by_label) {
+    if (!row.ok.empty()) any = row.ok.begin()->second;
+  }
+  if (!any) any = by_label.begin()->second.failed;
+  const Shown headline = headline_of(*any);
+  const bool higher = headline_is_higher_better(*any);
+  const std::string unit = unit_of(*any);
+  const auto rank = [&](const Row* r) {
+    const double value = r->average(headline.metric) * (higher ? 1 : -1);
+    return std::isfinite(value) ? value : -std::numeric_limits<double>::infinity();
   };
   std::stable_sort(rows.begin(), rows.end(), [&](const Row* a, const Row* b) { return rank(a) > rank(b); });
 
-  Table table{title,
-              {"router", "seeds", "accuracy %", "minus random, %", "loss", "train FLOPs m/e/r %", "MFLOPs/image",
-               "images/s", "MaxVio", "dropped %", "unrouted %", "of GEMM %"},
-              {},
-              {}};
-  for (const Row* row : rows) {
-    std::vector<double> accuracy = row->values("test_accuracy");
-    for (double& a : accuracy) a *= 100;
-    table.rows.push_back(
-        {row->label, seeds_text(*row), with_interval(t_interval(accuracy), "%.2f"), against(*row, control),
-         number(row->average("test_loss"), "%.4f"), parts_text(*row),
-         number(row->average("train_flops_per_image") / 1e6, "%.1f"),
-         number(row->average("train_images_per_second"), "%.0f"), number(row->average("max_violation"), "%.2f"),
-         number(100 * row->average("dropped_share"), "%.1f"), number(100 * row->average("unrouted_share"), "%.1f"),
-         number(100 * row->average("gemm_share"), "%.0f")});
+  std::vector<Shown> others;
+  for (const Shown& s : beside(headline.metric)) {
+    if (std::any_of(rows.begin(), rows.end(), [&](const Row* r) { return !r->values(s.metric).empty(); }))
+      others.push_back(s);
   }
-  table.notes.push_back(
-      "accuracy: test set, mean ± half of the 95 % Student-t interval over seeds; FLOPs of training: "
-      "model/experts/router, and per image");
-  if (control)
-    table.notes.push_back(
-        "minus random: difference paired by seed with its 95 % interval; not separable = the interval holds 0");
+  const std::string percent = headline.scale == 100 ? ", %" : "";
+  Table table{title, {"router", "seeds", headline.column, "minus random" + percent}, {}, {}};
+  for (const Shown& s : others) table.header.push_back(s.column);
+  table.header.insert(table.header.end(), {"train FLOPs m/e/r %", "MFLOPs/" + unit, unit + "s/s", "MaxVio", "dropped %",
+                                           "unrouted %", "of GEMM %"});
+  for (const Row* row : rows) {
+    std::vector<double> values = row->values(headline.metric);
+    for (double& v : values) v *= headline.scale;
+    table.rows.push_back({row->label, seeds_text(*row),
+                          with_interval(t_interval(values), headline.format, headline.format),
+                          against(*row, control, headline, higher)});
+    for (const Shown& s : others) table.rows.back().push_back(number(s.scale * row->average(s.metric), s.format));
+    const double flops = row->average("train_flops_per_" + unit) / 1e6;
+    const std::vector<std::string> costs = {parts_text(*row),
+                                            number(flops, unit == "token" ? "%.3f" : "%.1f"),
+                                            number(row->average("train_" + unit + "s_per_second"), "%.0f"),
+                                            number(row->average("max_violation"), "%.2f"),
+                                            number(100 * row->average("dropped_share"), "%.1f"),
+                                            number(100 * row->average("unrouted_share"), "%.1f"),
+                                            number(100 * row->average("gemm_share"), "%.0f")};
+    table.rows.back().insert(table.rows.back().end(), costs.begin(), costs.end());
+  }
+  table.notes.push_back(headline.word + ": " + data_text(*any) +
+                        ", mean ± half of the 95 % Student-t interval over seeds; FLOPs of training: "
+                        "model/experts/router, and per " +
+                        unit);
+  if (control) {
+    table.notes.push_back(std::string("minus random: difference paired by seed with its 95 % interval") +
+                          (higher ? "" : ", below 0 is better") + "; not separable = the interval holds 0");
+  }
   table.notes.push_back("of GEMM: rate of the training step as a share of a dense 1024^3 GEMM in the same process");
   return table;
 }
@@ -172,6 +208,7 @@ std::vector<Table> summary(const std::vector<Json>& records) {
       row.ok[r.at("seed")] = &r;
     } else {
       ++row.other[state];
+      row.failed = &r;
     }
   }
   std::vector<Table> result;

@@ -43,7 +43,8 @@ enum { SWY_AGG_OUT, SWY_AGG_DELTA, SWY_AGG_AB, SWY_AGG_PROB }; /* what the weigh
                                                                   deltas, LoRA factors apart, probabilities */
 enum { SWY_PARAM, SWY_BUFFER };                            /* tensor role: optimised, or only kept */
 enum { SWY_INIT_ZERO, SWY_INIT_CONST, SWY_INIT_NORMAL, SWY_INIT_TRUNC_NORMAL, SWY_INIT_UNIFORM,
-       SWY_INIT_ORTHOGONAL };                              /* init_scale: value, std, std, half-width, gain */
+       SWY_INIT_ORTHOGONAL };                              /* init_scale: value, std, std, half-width, gain; ORTHOGONAL:
+                                                              of rows and columns those that are fewer are orthonormal */
 enum { SWY_NO_DECAY = 1, SWY_SHARED = 2 };                 /* tensor flags; SHARED: same name at two sites = one tensor */
 enum { SWY_OPT_INT, SWY_OPT_FLOAT, SWY_OPT_BOOL, SWY_OPT_CHOICE }; /* option type; CHOICE: swy_value.s, BOOL: .i */
 enum { SWY_IN_RESIDUAL = 1, SWY_IN_TOKEN_ID = 2, SWY_IN_TASK = 4, SWY_IN_TASK_EMBEDDING = 8,

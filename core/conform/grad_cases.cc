@@ -1,12 +1,14 @@
 // Is the gradient right? (R19, R10) The loss is a random weighting of all that the plan holds plus the auxiliary
 // losses; its derivative along a random direction, by the router's backward and by finite differences of its forward.
 //
-// Selections jump. Entries of a list that come or go between the shifted points get weight zero; an auxiliary loss that
-// counts selections may still jump, so the verdict is the median over several directions: a wrong gradient is wrong
-// along nearly all of them. Differences of calls that cannot be repeated mean nothing: these cases then step aside.
+// Selections jump. Rows of a list whose experts come or go between the shifted points get weight zero; an auxiliary
+// loss that counts selections may still jump, so the verdict is the median over several directions: a wrong gradient is
+// wrong along nearly all of them. Differences of calls that cannot be repeated mean nothing: these cases then step
+// aside.
 #include <algorithm>
 #include <cmath>
 #include <map>
+#include <set>
 
 #include "core/conform/case.h"
 #include "core/conform/rig.h"
@@ -95,7 +97,8 @@ class Derivative {
     return median.error;
   }
 
-  // Random weights of everything in the plan; none for a list's entries that are not in all of `shifted`.
+  // Random weights of everything in the plan; none for a list's rows whose experts are not the same in all of
+  // `shifted`: weights that are shared out among a row's experts jump with them.
   PlanGrad weigh(const Plan& here, const Plan (&shifted)[4]) {
     PlanGrad w;
     for (const swy_quantity* a = rig_.needs().aux; w.aux.size() < n_aux(); ++a)
@@ -103,9 +106,14 @@ class Derivative {
     if (!plan_matters_) return w;
     w.weight = drawn(here.weight.size(), random_);
     for (const Plan& p : shifted) {
-      const Pairs there = pairs_of(p);
+      const Pairs there = pairs_of(p), kept = pairs_of(here);
+      std::set<int32_t> changed;
+      for (const auto& entry : there)
+        if (!kept.count(entry.first)) changed.insert(entry.first.first);
+      for (const auto& entry : kept)
+        if (!there.count(entry.first)) changed.insert(entry.first.first);
       for (size_t i = 0; i < here.row.size(); ++i)
-        if (!there.count({here.row[i], here.expert[i]})) w.weight[i] = 0;
+        if (changed.count(here.row[i])) w.weight[i] = 0;
     }
     w.dispatch = drawn(here.dispatch.size(), random_), w.combine = drawn(here.combine.size(), random_);
     w.mix = drawn(here.mix.size(), random_), w.expert_x = drawn(here.expert_x.size(), random_);

@@ -244,7 +244,7 @@ void expect_same(const char* rule, const Subject& s, const CaseContext& c, const
                 part.x.begin() + static_cast<std::ptrdiff_t>(t * width));
     std::copy_n(whole.residual.begin() + static_cast<std::ptrdiff_t>(from * width), width,
                 part.residual.begin() + static_cast<std::ptrdiff_t>(t * width));
-    part.token_id[t] = whole.token_id[from];
+    part.token_id[t] = whole.token_id[from], part.cluster[t] = whole.cluster[from];
   }
   part.task_embedding = whole.task_embedding;
   for (size_t i = 0; i < whole.tensors.size(); ++i) part.tensors[i].value = whole.tensors[i].value;

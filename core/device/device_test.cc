@@ -33,7 +33,8 @@ TensorSpec spec(const std::string& name, Init init, float scale, std::vector<int
   return s;
 }
 
-// Each rule gives the spread it promises; orthogonal rows are orthonormal times the gain.
+// Each rule gives the spread it promises; orthogonal rows, or columns where there are fewer, are orthonormal times the
+// gain.
 TEST(Params, InitialValues) {
   Params params;
   const int normal = params.add(spec("n", Init::kNormal, 0.5f, {100, 100}));
@@ -41,6 +42,7 @@ TEST(Params, InitialValues) {
   const int uniform = params.add(spec("u", Init::kUniform, 0.5f, {100, 100}));
   const int constant = params.add(spec("c", Init::kConst, 0.5f, {3}));
   const int orthogonal = params.add(spec("o", Init::kOrthogonal, 0.5f, {4, 9}));
+  const int tall = params.add(spec("tall", Init::kOrthogonal, 0.5f, {9, 4}));
   params.commit(7);
   auto deviation = [&](int h) {
     double sum = 0;
@@ -58,6 +60,9 @@ TEST(Params, InitialValues) {
       double dot = 0;
       for (int c = 0; c < 9; ++c) dot += double{o[i * 9 + c]} * double{o[j * 9 + c]};
       EXPECT_NEAR(dot, i == j ? 0.25 : 0, 1e-6);
+      double across = 0;
+      for (int r = 0; r < 9; ++r) across += double{params[tall].value[r * 4 + i]} * double{params[tall].value[r * 4 + j]};
+      EXPECT_NEAR(across, i == j ? 0.25 : 0, 1e-6);
     }
 }
 

@@ -64,9 +64,16 @@ void draw(const TensorSpec& spec, Random& random, float* out, int64_t n) {
     }
     case Init::kOrthogonal: {
       const int64_t rows = spec.shape.at(spec.shape.size() - 2), cols = spec.shape.back();
-      for (int64_t i = 0; i < n; ++i) out[i] = random.normal();
-      if (rows > cols) usage_error("tensor ", spec.name, ": orthogonal rows need rows <= columns");
-      orthonormal_rows(out, rows, cols, s);
+      if (rows <= cols) {
+        for (int64_t i = 0; i < n; ++i) out[i] = random.normal();
+        orthonormal_rows(out, rows, cols, s);
+        break;
+      }
+      std::vector<float> across(static_cast<size_t>(n));  // more rows than columns: the columns are orthonormal
+      for (float& v : across) v = random.normal();
+      orthonormal_rows(across.data(), cols, rows, s);
+      for (int64_t r = 0; r < rows; ++r)
+        for (int64_t c = 0; c < cols; ++c) out[r * cols + c] = across[static_cast<size_t>(c * rows + r)];
       break;
     }
   }

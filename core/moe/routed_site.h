@@ -36,6 +36,8 @@ class Site {
     const float* weight;                    // by entry
   };
   virtual Kept kept() const = 0;
+  // x [T, D] as the router saw it in the last forward: the model's own, overwritten by its next pass.
+  const float* states() const { return router_.states; }
 
   void observe(StageObserver* observer) { router_.observer = observer; }  // null: nobody; outlives what it sees
 

@@ -77,11 +77,12 @@ swy_plan RouterAtSite::plan(const Exec& ex, const StepInfo& info, const swy_batc
   std::fill_n(p.metric, needs.n_metrics, 0.f);
   recent.reset();
   stage(Stage::kRouter, [&] { router_.forward(call, b, state(), p); });
+  states = static_cast<const float*>(b.x.data);
   return p;
 }
 
 void RouterAtSite::book(const StepInfo& info) {
-  load.add(recent);
+  load.book(recent);
   if (info.phase != SWY_TRAIN) return;
   for (int32_t e = 0; e < spec.experts; ++e) {
     untold_kept_[e] += static_cast<int32_t>(recent.kept[e]);

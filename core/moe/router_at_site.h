@@ -41,6 +41,7 @@ class RouterAtSite {
   Load load, recent;  // since reset(); of the last forward
   StageObserver* observer = nullptr;
   SiteExperts* experts = nullptr;  // what the router may run by itself; null: nothing
+  const float* states = nullptr;  // [T, D] x of the last forward, for as long as the model keeps it
 
   // ---- forward ----
   // The router's plan for this batch; starts `recent` afresh for the dispatchers to add to.

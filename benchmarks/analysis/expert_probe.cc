@@ -1,0 +1,46 @@
+#include "benchmarks/analysis/expert_probe.h"
+
+#include <memory>
+#include <string>
+
+#include "core/base/error.h"
+#include "core/moe/experts.h"
+
+namespace swy::bench {
+
+ExpertProbe expert_probe(const Params& params, const moe::SiteSpec& spec) {
+  ExpertProbe probe;
+  const std::string prefix = spec.name + ".experts.";
+  for (const Param& p : params.all()) {
+    if (p.spec.name.compare(0, prefix.size(), prefix) == 0 && p.spec.shape[0] == spec.experts)
+      probe.weights.push_back({p.value, p.size / spec.experts});
+  }
+  const auto of = [&](const char* name) {
+    const Param* p = params.find(prefix + name);
+    return p ? p->value : nullptr;
+  };
+  const moe::ExpertWeights all{of("w1"), of("b1"), of("w2"), of("b2")};
+  const size_t known = 2 + (all.b1 != nullptr) + (all.b2 != nullptr);
+  if (!all.w1 || !all.w2 || probe.weights.size() != known) return probe;
+
+  struct Own {  // what the experts' forward needs besides the weights
+    Arena arena;
+    moe::Experts experts;
+    Tally tally;
+    explicit Own(const moe::SiteSpec& s) : experts(arena, s.width, s.hidden, s.activation, kProbeRows) {
+      arena.commit();
+    }
+  };
+  const auto own = std::make_shared<Own>(spec);
+  const int64_t d = spec.width, h = spec.hidden, in = spec.activation == ops::ActivationKind::kSwiglu ? 2 * h : h;
+  probe.run = [own, all, d, h, in](int32_t e, int64_t rows, const float* x, float* y) {
+    if (rows > kProbeRows) environment_error("expert probe: ", rows, " rows; at most ", kProbeRows);
+    const moe::ExpertWeights one{all.w1 + e * d * in, all.b1 ? all.b1 + e * in : nullptr, all.w2 + e * h * d,
+                                 all.b2 ? all.b2 + e * d : nullptr};
+    const int64_t begin[] = {0, rows};
+    own->experts.forward(Exec{&own->tally}, 1, begin, one, x, y);
+  };
+  return probe;
+}
+
+}  // namespace swy::bench

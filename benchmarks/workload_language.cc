@@ -1,0 +1,257 @@
+// Next-token prediction with a decoder-only transformer: the unit is a token, rows of the evaluation are tokens.
+//
+// Evaluation goes over one split in windows of `context` tokens that advance by the suite's stride; every token but the
+// first is scored once (data/text_batcher.h). Bits per byte or character and word perplexity are taken from the mean
+// loss of a token and the tokens and bytes (characters, words) of the whole split, so they do not depend on the
+// tokenizer.
+#include "benchmarks/workload_language.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "benchmarks/evaluate.h"
+#include "benchmarks/model_json.h"
+#include "benchmarks/timing.h"
+#include "benchmarks/workload.h"
+#include "core/base/error.h"
+#include "core/base/philox.h"
+#include "core/base/seed.h"
+#include "core/base/suggest.h"
+#include "data/text_batcher.h"
+
+namespace swy::bench {
+namespace {
+
+data::TextOptions text_options(const Task& task) {
+  data::TextOptions o;
+  take(task.options, "tokenizer", o.tokenizer);
+  take(task.options, "train_limit", o.train_limit);
+  take(task.options, "valid_limit", o.valid_limit);
+  take(task.options, "test_limit", o.test_limit);
+  const Json grammar = task.options.value("grammar", Json::object());
+  take(grammar, "seed", o.grammar.seed);
+  take(grammar, "clusters", o.grammar.clusters);
+  take(grammar, "symbols", o.grammar.symbols);
+  take(grammar, "fixed_symbols", o.grammar.fixed_symbols);
+  take(grammar, "noise_percent", o.grammar.noise_percent);
+  take(grammar, "train", o.grammar.train);
+  take(grammar, "valid", o.grammar.valid);
+  take(grammar, "test", o.grammar.test);
+  return o;
+}
+
+data::TextBatcherOptions batcher_options(const Suite& suite, int64_t batch, int64_t context) {
+  return {batch, context, static_cast<uint64_t>(suite.seeds.at(0)), suite.random_windows};
+}
+
+class LanguageWorkload : public Workload {
+ public:
+  LanguageWorkload(const Suite& suite, data::TextDataset data)
+      : set_(std::move(data)),
+        split_(suite.valid_split ? set_.valid : set_.test),
+        split_name_(suite.valid_split ? "valid" : "test"),
+        config_(lm_config(suite.routers.at(0), set_.vocabulary)),
+        stride_(suite.stride > 0 ? suite.stride : config_.context),
+        router_(make_router_instance(suite, config_.routed_layers.size())),
+        batch_(suite.batch),
+        train_batcher_(set_, batcher_options(suite, suite.batch, config_.context)),
+        score_batcher_(set_, batcher_options(suite, suite.evaluation_batch, config_.context)),
+        lm_(config_, router_.get(), std::max(suite.batch, suite.evaluation_batch),
+            purpose_seed(static_cast<uint64_t>(suite.seeds.at(0)), Purpose::kModelInit)) {
+    const auto most = static_cast<size_t>(std::max(suite.batch, suite.evaluation_batch) * config_.context);
+    for (auto* v : {&token_, &target_, &predicted_}) v->resize(most);
+    for (auto* v : {&loss_, &confidence_}) v->resize(most);
+    mask_.resize(most);
+    if (planted_clusters() > 0) cluster_.resize(most);
+  }
+
+  Json describe() const override {
+    return {{"dataset", set_.id},
+            {"sha256", set_.sha256},
+            {"train_tokens", set_.train.token.size()},
+            {"test_tokens", split_.token.size()},
+            {"tokenizer", set_.tokenizer},
+            {"vocabulary", set_.vocabulary},
+            {"text_unit", set_.unit},
+            {"split", set_.split},
+            {"evaluated_split", split_name_},
+            {"context", config_.context},
+            {"stride", stride_}};
+  }
+  int64_t step_units() const override { return batch_ * config_.context; }
+  int planted_clusters() const override { return set_.planted_clusters; }
+  Params& params() override { return lm_.params(); }
+  const std::vector<moe::Site*>& sites() const override { return lm_.sites(); }
+
+  double train(const Exec& ex, const moe::StepInfo& info) override {
+    train_batcher_.train_batch(info.step, token_.data(), target_.data(), cluster());
+    lm_.forward(ex, info, {token_.data(), static_cast<int32_t>(batch_), config_.context, cluster()});
+    const auto tokens = static_cast<double>(step_units());
+    const model::LmScore score = lm_.score(ex, target_.data(), static_cast<float>(1 / tokens), loss_.data());
+    lm_.backward(ex, info);
+    return score.loss / tokens;
+  }
+  void update(const Exec& ex, const moe::StepInfo& info) override { lm_.update(ex, info); }
+
+  int64_t score_batches() const override { return score_batcher_.eval_batches(split_, stride_); }
+  Scored score(const Exec& ex, const moe::StepInfo& info, int64_t batch) override {
+    Scored s;
+    s.sequences = score_batcher_.eval_batch(split_, stride_, batch, token_.data(), target_.data(), cluster());
+    s.tokens = config_.context;
+    s.rows = s.sequences * s.tokens;
+    s.units = mark_padding(s.rows);
+    const bool padded = s.units < s.rows;
+    const Stopwatch watch;
+    lm_.forward(ex, info,
+                {token_.data(), static_cast<int32_t>(s.sequences), config_.context, cluster(),
+                 padded ? mask_.data() : nullptr});
+    lm_.score(ex, target_.data(), 0, loss_.data(), predicted_.data(), confidence_.data());
+    s.seconds = watch.seconds();
+    if (padded && cluster()) {
+      for (size_t i = 0; i < static_cast<size_t>(s.rows); ++i) cluster_[i] = mask_[i] ? cluster_[i] : -1;
+    }
+    s.loss = loss_.data();
+    s.target = target_.data();
+    s.predicted = predicted_.data();
+    s.confidence = confidence_.data();
+    s.token = token_.data();
+    s.cluster = cluster();
+    return s;
+  }
+
+  std::vector<NamedValue> results(const Evaluation& e) const override {
+    const double tokens_per_unit = static_cast<double>(split_.token.size()) / split_.units;
+    std::vector<NamedValue> all;
+    if (planted_clusters() > 0) {
+      // Windows that overlap give every target but the first of the split its context.
+      const double best = stride_ == config_.context ? set_.planted_window_entropy(stride_) : set_.planted_entropy;
+      all.push_back({"excess_loss", e.loss - best});
+    } else if (set_.unit == "word") {
+      all.push_back({"word_perplexity", std::exp(e.loss * tokens_per_unit)});
+    } else {
+      all.push_back(
+          {set_.unit == "byte" ? "bits_per_byte" : "bits_per_character", e.loss * tokens_per_unit / std::log(2.0)});
+    }
+    all.push_back({"token_loss", e.loss});
+    all.push_back({"next_token_accuracy", e.accuracy});
+    all.push_back({"calibration_error", e.calibration.error()});
+    return all;
+  }
+
+ private:
+  int32_t* cluster() { return cluster_.empty() ? nullptr : cluster_.data(); }
+
+  // Every window ends with a target that is scored; what comes after it is padding. Returns how many tokens are none.
+  int64_t mark_padding(int64_t rows) {
+    int64_t real = 0;
+    for (int64_t begin = 0; begin < rows; begin += config_.context) {
+      int64_t length = config_.context;
+      while (length > 0 && target_[static_cast<size_t>(begin + length - 1)] < 0) --length;
+      for (int64_t i = 0; i < config_.context; ++i) mask_[static_cast<size_t>(begin + i)] = i < length;
+      real += length;
+    }
+    return real;
+  }
+
+  data::TextDataset set_;
+  const data::TextSplit& split_;
+  const char* split_name_;
+  model::LmConfig config_;
+  int64_t stride_;
+  std::unique_ptr<Instance> router_;
+  int64_t batch_;
+  data::TextBatcher train_batcher_, score_batcher_;
+  model::Lm lm_;
+  std::vector<int32_t> token_, target_, predicted_, cluster_;
+  std::vector<float> loss_, confidence_;
+  std::vector<uint8_t> mask_;
+};
+
+class LanguageModality : public Modality {
+ public:
+  const char* unit() const override { return "token"; }
+  const char* group() const override { return "group_sequences"; }
+
+  void check_dataset(const std::string& id) const override {
+    const std::vector<std::string>& known = data::text_ids();
+    if (id.rfind("text_file:", 0) != 0 && std::find(known.begin(), known.end(), id) == known.end())
+      usage_error("unknown text '", id, "'", suggestion(id, known), ", text_file:PATH");
+  }
+  Json shape(const Task& task, const std::filesystem::path& data_dir) const override {
+    const data::TextDataset set = data::load_text(task.dataset, data_dir, text_options(task));
+    return {{"id", set.id},
+            {"vocabulary", set.vocabulary},
+            {"planted_clusters", set.planted_clusters},
+            {"train_tokens", set.train.token.size()}};
+  }
+  void check(const Suite& suite, const RouterEntry& router, const Json& shape) const override {
+    const model::LmConfig c = lm_config(router, shape.at("vocabulary"));
+    if (suite.stride > c.context)
+      usage_error("evaluation.stride ", suite.stride, " is more than the context of ", c.context,
+                  " tokens; some tokens would never be scored");
+    if (shape.at("train_tokens").get<int64_t>() <= c.context)
+      usage_error("router '", router.label, "': the training split of '", shape.at("id").get<std::string>(), "' has ",
+                  shape.at("train_tokens"), " tokens; a context of ", c.context, " needs at least one more");
+    // Forward of the attention projections and the head alone: 2 FLOPs per weight and token, and twice that backward.
+    const double weights = 4.0 * c.depth * c.width * c.width + 1.0 * c.vocabulary * c.width;
+    const double tokens = 1.0 * suite.batch * c.context;
+    require_one_step(suite, 6 * weights * tokens, tokens);
+  }
+  std::unique_ptr<Workload> make(const Suite& cell, const std::filesystem::path& data_dir) const override {
+    const Task& task = cell.tasks.at(0);
+    return std::make_unique<LanguageWorkload>(cell, data::load_text(task.dataset, data_dir, text_options(task)));
+  }
+  std::unique_ptr<Workload> make_on_noise(const Suite& cell, const Json& shape) const override {
+    data::TextDataset noise;
+    noise.id = shape.at("id");
+    noise.vocabulary = shape.at("vocabulary");
+    noise.planted_clusters = shape.at("planted_clusters");
+    const model::LmConfig c = lm_config(cell.routers.at(0), noise.vocabulary);
+    Random random(1);
+    for (int64_t i = 0; i < int64_t{64} * c.context + 1; ++i) {  // windows enough for an order; a batch goes round
+      noise.train.token.push_back(static_cast<int32_t>(random.below(static_cast<uint32_t>(noise.vocabulary))));
+      if (noise.planted_clusters > 0)
+        noise.train.cluster.push_back(
+            static_cast<int32_t>(random.below(static_cast<uint32_t>(noise.planted_clusters))));
+    }
+    noise.train.units = static_cast<double>(noise.train.token.size());
+    return std::make_unique<LanguageWorkload>(cell, std::move(noise));
+  }
+};
+
+}  // namespace
+
+const Modality& language_modality() {
+  static const LanguageModality it;
+  return it;
+}
+
+model::LmConfig lm_config(const RouterEntry& router, int32_t vocabulary) {
+  const Json& m = router.model;
+  model::LmConfig c;
+  c.vocabulary = vocabulary;
+  take(m, "context", c.context);
+  c.norm = m.value("norm", "layer") == "rms" ? model::NormKind::kRms : model::NormKind::kLayer;
+  c.positions =
+      m.value("positions", "learned") == "rotary" ? model::PositionKind::kRotary : model::PositionKind::kLearned;
+  c.activation =
+      m.value("activation", "gelu") == "swiglu" ? model::ActivationKind::kSwiglu : model::ActivationKind::kGelu;
+  take(m, "tied_head", c.tied_head);
+  take(m, "bias", c.bias);
+  take(m, "init_std", c.init_std);
+  take(m, "shared_experts", c.shared_experts);
+  take(m, "group_sequences", c.group_sequences);
+  c.dropless = !m.contains("capacity");
+  take(m, "dropless", c.dropless);
+  if (c.dropless && m.contains("capacity"))
+    usage_error("router '", router.label, "': model.capacity says nothing while model.dropless is true; give one");
+  take_model(router, c);
+  try {
+    c.validate();
+  } catch (const Error& e) {
+    throw Error(e.kind, "router '" + router.label + "': " + e.what());
+  }
+  return c;
+}
+
+}  // namespace swy::bench

@@ -1,0 +1,226 @@
+// Image classification with a ViT: the unit is an image, a row of the evaluation is an image, tokens are its patches.
+#include "benchmarks/workload_vision.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "benchmarks/evaluate.h"
+#include "benchmarks/model_json.h"
+#include "benchmarks/timing.h"
+#include "benchmarks/workload.h"
+#include "core/base/error.h"
+#include "core/base/philox.h"
+#include "core/base/seed.h"
+#include "core/base/suggest.h"
+#include "core/ops/loss.h"
+#include "data/batcher.h"
+
+namespace swy::bench {
+namespace {
+
+data::DatasetOptions dataset_options(const Task& task) {
+  data::DatasetOptions o;
+  take(task.options, "train_limit", o.train_limit);
+  take(task.options, "test_limit", o.test_limit);
+  take(task.options, "coarse_labels", o.coarse_labels);
+  take(task.options, "resize_height", o.resize_height);
+  take(task.options, "resize_width", o.resize_width);
+  const Json planted = task.options.value("planted", Json::object());
+  take(planted, "seed", o.planted.seed);
+  take(planted, "image", o.planted.image);
+  take(planted, "patch", o.planted.patch);
+  take(planted, "clusters", o.planted.clusters);
+  take(planted, "classes", o.planted.classes);
+  take(planted, "train", o.planted.train);
+  take(planted, "test", o.planted.test);
+  return o;
+}
+
+data::BatcherOptions batcher_options(const Suite& suite) {
+  data::BatcherOptions o;
+  o.batch = suite.batch;
+  o.run_seed = static_cast<uint64_t>(suite.seeds.at(0));
+  take(suite.tasks.at(0).augment, "crop", o.crop_padding);
+  take(suite.tasks.at(0).augment, "flip", o.flip);
+  return o;
+}
+
+class VisionWorkload : public Workload {
+ public:
+  VisionWorkload(const Suite& suite, data::ImageDataset data)
+      : set_(std::move(data)),
+        config_(vit_config(suite.routers.at(0), set_)),
+        router_(make_router_instance(suite, config_.routed_layers.size())),
+        smoothing_(suite.label_smoothing),
+        batch_(suite.batch),
+        train_batcher_(set_, batcher_options(suite)),
+        test_batcher_(set_, {suite.evaluation_batch, static_cast<uint64_t>(suite.seeds.at(0)), 0, false}),
+        vit_(config_, router_.get(), std::max(suite.batch, suite.evaluation_batch),
+             purpose_seed(static_cast<uint64_t>(suite.seeds.at(0)), Purpose::kModelInit)) {
+    const auto most = static_cast<size_t>(std::max(suite.batch, suite.evaluation_batch));
+    images_.resize(most * static_cast<size_t>(set_.image_size()));
+    dlogits_.resize(static_cast<size_t>(batch_ * set_.classes));
+    for (auto* v : {&loss_, &confidence_}) v->resize(most);
+    for (auto* v : {&labels_, &predicted_}) v->resize(most);
+    if (planted_clusters() > 0) cluster_.resize(most * static_cast<size_t>(set_.planted_patches()));
+  }
+
+  Json describe() const override {
+    return {{"dataset", set_.id},
+            {"sha256", set_.sha256},
+            {"train_images", set_.train.count},
+            {"test_images", set_.test.count}};
+  }
+  int64_t step_units() const override { return batch_; }
+  // Planted clusters are per patch: they are tokens only when the model cuts the image the same way.
+  int planted_clusters() const override { return set_.planted_patch == config_.patch ? set_.planted_clusters : 0; }
+  Params& params() override { return vit_.params(); }
+  const std::vector<moe::Site*>& sites() const override { return vit_.sites(); }
+
+  double train(const Exec& ex, const moe::StepInfo& info) override {
+    train_batcher_.train_batch(info.step, images_.data(), labels_.data());
+    vit_.forward(ex, info, images_.data(), static_cast<int32_t>(batch_));
+    {
+      const Charge charge(*ex.tally, Part::kModel, Pass::kBackward);
+      ops::cross_entropy(ex, batch_, config_.classes, smoothing_, vit_.logits(), labels_.data(),
+                         1.0f / static_cast<float>(batch_), loss_.data(), dlogits_.data());
+    }
+    vit_.backward(ex, info, dlogits_.data());
+    double sum = 0;
+    for (int64_t i = 0; i < batch_; ++i) sum += static_cast<double>(loss_[static_cast<size_t>(i)]);
+    return sum / static_cast<double>(batch_);
+  }
+  void update(const Exec& ex, const moe::StepInfo& info) override { vit_.update(ex, info); }
+
+  int64_t score_batches() const override { return test_batcher_.test_batches(); }
+  Scored score(const Exec& ex, const moe::StepInfo& info, int64_t batch) override {
+    int32_t* cluster = cluster_.empty() ? nullptr : cluster_.data();
+    const int64_t n = test_batcher_.test_batch(batch, images_.data(), labels_.data(), cluster);
+    Scored s;
+    const Stopwatch watch;
+    vit_.forward(ex, info, images_.data(), static_cast<int32_t>(n));
+    s.seconds = watch.seconds();
+    Tally uncharged;  // the loss is no part of what the model costs in use
+    ops::cross_entropy(Exec{&uncharged}, n, config_.classes, 0, vit_.logits(), labels_.data(), 1, loss_.data(),
+                       nullptr);
+    judge(n);
+    s.rows = s.units = s.sequences = n;
+    s.tokens = config_.tokens();
+    s.loss = loss_.data();
+    s.target = labels_.data();
+    s.predicted = predicted_.data();
+    s.confidence = confidence_.data();
+    s.cluster = cluster;
+    return s;
+  }
+  std::vector<NamedValue> results(const Evaluation& e) const override {
+    return {{"test_accuracy", e.accuracy}, {"test_loss", e.loss}, {"calibration_error", e.calibration.error()}};
+  }
+
+ private:
+  // The most likely class of each image (lowest on ties) and its probability.
+  void judge(int64_t n) {
+    for (int64_t i = 0; i < n; ++i) {
+      const float *x = vit_.logits() + i * config_.classes, *best = std::max_element(x, x + config_.classes);
+      double sum = 0;
+      for (int32_t c = 0; c < config_.classes; ++c) sum += std::exp(static_cast<double>(x[c] - *best));
+      predicted_[static_cast<size_t>(i)] = static_cast<int32_t>(best - x);
+      confidence_[static_cast<size_t>(i)] = static_cast<float>(1 / sum);
+    }
+  }
+
+  data::ImageDataset set_;
+  model::VitConfig config_;
+  std::unique_ptr<Instance> router_;
+  float smoothing_;
+  int64_t batch_;
+  data::Batcher train_batcher_, test_batcher_;
+  model::Vit vit_;
+  std::vector<float> images_, dlogits_, loss_, confidence_;
+  std::vector<int32_t> labels_, predicted_, cluster_;
+};
+
+data::ImageDataset without_images(const Json& shape) {
+  data::ImageDataset set;
+  set.id = shape.at("id");
+  set.channels = shape.at("channels");
+  set.height = shape.at("height");
+  set.width = shape.at("width");
+  set.classes = shape.at("classes");
+  return set;
+}
+
+class VisionModality : public Modality {
+ public:
+  const char* unit() const override { return "image"; }
+  const char* group() const override { return "group_images"; }
+
+  void check_dataset(const std::string& id) const override {
+    const std::vector<std::string>& known = data::dataset_ids();
+    if (id.rfind("image_folder:", 0) != 0 && std::find(known.begin(), known.end(), id) == known.end())
+      usage_error("unknown data set '", id, "'", suggestion(id, known), ", image_folder:PATH");
+  }
+  Json shape(const Task& task, const std::filesystem::path& data_dir) const override {
+    const data::ImageDataset set = data::load_images(task.dataset, data_dir, dataset_options(task));
+    return {{"id", set.id},
+            {"channels", set.channels},
+            {"height", set.height},
+            {"width", set.width},
+            {"classes", set.classes}};
+  }
+  void check(const Suite& suite, const RouterEntry& router, const Json& shape) const override {
+    const model::VitConfig c = vit_config(router, without_images(shape));
+    // Forward of the dense projections alone: 2 FLOPs per weight and token, and twice that backward.
+    const double weights = 1.0 * c.patch_pixels() * c.width + 4.0 * c.depth * c.width * c.width;
+    require_one_step(suite, 6 * weights * c.tokens() * suite.batch, suite.batch);
+  }
+  std::unique_ptr<Workload> make(const Suite& cell, const std::filesystem::path& data_dir) const override {
+    const Task& task = cell.tasks.at(0);
+    return std::make_unique<VisionWorkload>(cell, data::load_images(task.dataset, data_dir, dataset_options(task)));
+  }
+  std::unique_ptr<Workload> make_on_noise(const Suite& cell, const Json& shape) const override {
+    data::ImageDataset noise = without_images(shape);
+    noise.train.count = 64;  // enough for an order to be drawn from; a batch goes round
+    Random random(1);
+    for (int64_t i = 0; i < noise.train.count; ++i) {
+      noise.train.labels.push_back(static_cast<int32_t>(random.below(static_cast<uint32_t>(noise.classes))));
+      for (int64_t p = 0; p < noise.image_size(); ++p)
+        noise.train.pixels.push_back(static_cast<uint8_t>(random.below(256)));
+    }
+    data::finish_dataset(noise);
+    return std::make_unique<VisionWorkload>(cell, std::move(noise));
+  }
+};
+
+}  // namespace
+
+const Modality& vision_modality() {
+  static const VisionModality it;
+  return it;
+}
+
+model::VitConfig vit_config(const RouterEntry& router, const data::ImageDataset& set) {
+  const Json& m = router.model;
+  model::VitConfig c;
+  if (set.height != set.width)
+    usage_error("the ViT takes square images; '", set.id, "' has ", set.height, " x ", set.width);
+  c.image = set.height;
+  c.channels = set.channels;
+  c.classes = set.classes;
+  take(m, "patch", c.patch);
+  take(m, "zero_head", c.zero_head);
+  c.site = m.value("site", "ffn") == "block" ? SWY_SITE_BLOCK : SWY_SITE_FFN;
+  take(m, "group_images", c.group_sequences);
+  take_model(router, c);
+  try {
+    c.validate();
+    for (const moe::CapacityRule& rule : {c.train_capacity, c.eval_capacity}) {
+      if (!c.routed_layers.empty()) rule.of(int64_t{c.tokens()} * c.group_sequences, c.experts);
+    }
+  } catch (const Error& e) {
+    throw Error(e.kind, "router '" + router.label + "', data set '" + set.id + "': " + e.what());
+  }
+  return c;
+}
+
+}  // namespace swy::bench
