@@ -158,9 +158,10 @@ Rig::Rig(const swy_router& router, Setting setting)
   dx.assign(x.size(), 0.f), dresidual = dx;
   mask = s.mask;
   Random ids(child_seed(seed, 5));
+  const auto vocabulary = static_cast<uint32_t>(std::max(1, s.vocabulary));
   for (const int32_t n : s.sequence_tokens)
     for (int32_t t = 0; t < n; ++t)
-      token_id.push_back(static_cast<int32_t>(ids.below(static_cast<uint32_t>(s.vocabulary)))), position.push_back(t);
+      token_id.push_back(static_cast<int32_t>(ids.below(vocabulary))), position.push_back(t);
   for (size_t t = 0; t < tokens; ++t) cluster.push_back(static_cast<int32_t>(ids.below(4)));
   sequence_begin_ = offsets(s.sequence_tokens), group_begin_ = offsets(s.group_tokens());
   group_capacity_ = s.group_capacity;

@@ -65,8 +65,8 @@ def route(id, given, tensors, load=None):
     mask = np.array(given.get("mask", [1] * sum(given["groups"])), bool)
     real = np.flatnonzero(mask)
     sequence = np.repeat(range(len(given["groups"])), given["groups"])[mask]
-    group = np.repeat(range(len(given["group_sequences"])), given["group_sequences"])[sequence] if "group_sequences" in given \
-        else sequence
+    many = given.get("group_sequences", [1] * len(given["groups"]))
+    group = np.repeat(range(len(many)), many)[sequence]
     runs = lambda label: [range(*(np.flatnonzero(label == i)[[0, -1]] + [0, 1])) for i in np.unique(label)]
     position = np.concatenate([np.arange(n) for n in given["groups"]])[mask]
     ints = lambda name: [given[name][t] for t in real] if name in given else None
@@ -74,8 +74,8 @@ def route(id, given, tensors, load=None):
     assert not unknown, f"{id} has no option {unknown}"
     leaf = lambda rows: torch.tensor(rows, dtype=torch.float64, requires_grad=True) if rows else None
     batch = types.SimpleNamespace(
-        whole_x=leaf(given["x"]), residual=leaf(given.get("residual")), task_embedding=leaf(given.get("task_embedding")),
-        p=tensors, groups=runs(group), sequences=runs(sequence), position=position.tolist(), E=given["experts"],
+        whole_x=leaf(given["x"]), residual=leaf(given.get("residual")), lengths=given["groups"],
+        task_embedding=leaf(given.get("task_embedding")), p=tensors, groups=runs(group), sequences=runs(sequence), position=position.tolist(), E=given["experts"],
         C=given["capacity"], id=ints("token_id"), cluster=ints("cluster"), V=given.get("vocabulary"), load=load,
         train=given.get("phase", "train") == "train", step=given.get("step", 0), progress=given.get("progress", 0),
         margin=Margin(), o=types.SimpleNamespace(**{**defaults, **given["options"]}))
