@@ -13,7 +13,7 @@ class BatchLabels {
  public:
   explicit BatchLabels(const Scored& s) : s_(s), by_token_(s.rows == s.sequences * s.tokens) {}
 
-  void record(TraceRecorder& recorder) {
+  void record(TraceRecorder& recorder, bool predictions) {
     const auto label = [&](const char* name, auto value) {
       values_.clear();
       for (int64_t t = 0; t < tokens(); ++t) values_.push_back(value(t));
@@ -22,7 +22,8 @@ class BatchLabels {
     const auto row = [&](int64_t t) { return by_token_ ? t : t / s_.tokens; };
     label("position", [&](int64_t t) { return static_cast<int32_t>(t % s_.tokens); });
     label(by_token_ ? "next_token" : "class", [&](int64_t t) { return s_.target[row(t)]; });
-    label(by_token_ ? "predicted_token" : "predicted_class", [&](int64_t t) { return s_.predicted[row(t)]; });
+    if (predictions)
+      label(by_token_ ? "predicted_token" : "predicted_class", [&](int64_t t) { return s_.predicted[row(t)]; });
     if (s_.token) label("token", [&](int64_t t) { return s_.token[t]; });
     if (s_.cluster) label("cluster", [&](int64_t t) { return s_.cluster[t]; });
   }
@@ -41,10 +42,10 @@ class BatchLabels {
   std::vector<uint8_t> counted_;
 };
 
-void record(const Workload& workload, const Scored& s, TraceRecorder& recorder) {
+void record(const Workload& workload, const Scored& s, TraceRecorder& recorder, bool predictions) {
   BatchLabels labels(s);
   recorder.begin(labels.tokens(), labels.counted());
-  labels.record(recorder);
+  labels.record(recorder, predictions);
   for (size_t i = 0; i < workload.sites().size(); ++i)
     recorder.site(i, workload.sites()[i]->kept(), workload.sites()[i]->states());
 }
@@ -53,7 +54,9 @@ struct FixedTextObserver : EvaluationObserver {
   TraceRecorder recorder;
   explicit FixedTextObserver(const Workload& w)
       : recorder(w.sites(), TraceRecorder::Limits{.tokens = FixedText::kTokens, .states = 0}) {}
-  void see(const Workload& w, const Scored& s) override { record(w, s, recorder); }
+  void see(const Workload& w, const Scored& s) override {
+    record(w, s, recorder, false);  // they change while the text stays the same
+  }
   bool wants_more() const override { return !recorder.full(); }
 };
 
@@ -81,7 +84,7 @@ void AnalysisRun::at_end(Evaluator& evaluator, double progress) {
 }
 
 void AnalysisRun::see(const Workload& workload, const Scored& s) {
-  if (!recorder_.full()) record(workload, s, recorder_);
+  if (!recorder_.full()) record(workload, s, recorder_, true);
 }
 
 Json AnalysisRun::result() const {

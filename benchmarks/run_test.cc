@@ -266,6 +266,28 @@ TEST_F(Run, Language) {
   for (const Json& word : record["command"]) EXPECT_NE(word, "--budget");
 }
 
+// Proves that --analysis adds its figures, of the tokens that were evaluated, to images and to text, follows one fixed
+// text through training, and changes nothing else of a record.
+TEST_F(Run, Analysis) {
+  for (const char* base : {"smoke", "lm-smoke"}) {
+    const std::string path = suite({{"routers", {{{"id", "softmax_token_choice"}}}}}, base);
+    const fs::path plain = directory / base / "plain", analysed = directory / base / "analysed";
+    ASSERT_EQ(run(path, plain).code, 0);
+    const Said said = run(path, analysed, {"--analysis"});
+    ASSERT_EQ(said.code, 0) << said.err;
+    const Json before = records(plain).at("softmax_token_choice/1");
+    Json after = records(analysed).at("softmax_token_choice/1");
+    const Json analysis = after.at("analysis");
+    after.erase("analysis");
+    EXPECT_EQ(report::without_timing(after), report::without_timing(before)) << base;
+    EXPECT_EQ(after["command"].back(), "--analysis");
+    EXPECT_EQ(analysis["tokens"], base == std::string("smoke") ? 128 * 16 : 2047);
+    EXPECT_GT(analysis["figures"].size(), 5u);
+    EXPECT_GE(analysis["stability"].size(), 2u);
+    EXPECT_EQ(analysis["sites"].size(), 1u);
+  }
+}
+
 // Proves that a dry run says what each router costs and writes nothing.
 TEST_F(Run, DryRun) {
   const Said said = run(suite(), out, {"--dry-run", "--json"});

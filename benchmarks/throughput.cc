@@ -167,6 +167,7 @@ double gemm_rate() {
 }
 
 void report_rate(benchmark::State& state, double flops, double seconds, double yardstick) {
+  if (flops <= 0) return;  // a stage that only copies, or that the router does not have: no rate, rather than 0 or NaN
   state.counters["FLOP/s"] = flops / seconds;
   state.counters["share_of_gemm"] = flops / seconds / yardstick;
 }

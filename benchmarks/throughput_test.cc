@@ -41,7 +41,7 @@ TEST(Throughput, ShapesFromText) {
 TEST(Throughput, BenchWritesGoogleBenchmarkJson) {
   const fs::path file = fs::temp_directory_path() / ("switchyard_bench_" + std::to_string(getpid()) + ".json");
   const ProcessResult r = run_process(
-      {{SWITCHYARD_BUILD_DIR "/switchyard", "bench", "--routers", "random", "--shapes",
+      {{SWITCHYARD_BUILD_DIR "/switchyard", "bench", "--routers", "soft_moe", "--shapes",
         "images=2,width=16,hidden=8,experts=4", "--min-time", "0.001", "--threads", "1", "--out", file.string()},
        200,
        0});
@@ -62,11 +62,11 @@ TEST(Throughput, BenchWritesGoogleBenchmarkJson) {
   const std::string shape = "images=2;width=16;hidden=8;experts=4";
   for (const char* stage : {"router", "dispatch", "experts", "combine", "block"})
     for (const char* pass : {"forward", "backward"})
-      EXPECT_EQ(repetitions["BLOCK/random/" + shape + "/" + stage + "/" + pass], 9) << stage << " " << pass;
-  EXPECT_EQ(repetitions["STEP/random/" + shape], 9);
+      EXPECT_EQ(repetitions["BLOCK/soft_moe/" + shape + "/" + stage + "/" + pass], 9) << stage << " " << pass;
+  EXPECT_EQ(repetitions["STEP/soft_moe/" + shape], 9);
   EXPECT_EQ(repetitions["STEP/none/" + shape], 9);
   for (const char* kind : {"LM_STEP/", "LM_PREFILL/", "LM_DECODE/"}) {
-    EXPECT_EQ(repetitions[kind + ("random/" + shape)], 9) << kind;
+    EXPECT_EQ(repetitions[kind + ("soft_moe/" + shape)], 9) << kind;
     EXPECT_EQ(repetitions[kind + ("none/" + shape)], 9) << kind;
   }
   EXPECT_EQ(repetitions["GEMM/1024"], 9);
