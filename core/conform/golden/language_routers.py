@@ -43,6 +43,9 @@ def top_k_cases():
     yield gated(id, "evaluation", {}, [7, 5], phase="score")
     yield gated(id, "several sequences in a group", {**off, "pool": "group", "balance_weight": 0.5}, [3, 4, 3],
                 group_sequences=[2, 1])
+    below = [[math.log(0.51), math.log(0.49)]] * 9 + [[-20, 20]]  # f = (.9, .1), P = (.459, .541): less than 1
+    yield id, case(id, "a balance loss of .934", {**off, "balance_weight": 0.5}, [10], {"gate": [[1, 0], [0, 1]]}, D=2,
+                   E=2, fixed_x=below)
     id = "gshard_top2"
     yield gated(id, "second choices above the threshold", {"second": "threshold", "threshold": 0.3,
                 "second_weight": 0.25, "balance_weight": 0.5}, [6, 4])
