@@ -156,6 +156,15 @@ void on_ragged(const Subject& s, const CaseContext& c) {
   const int32_t kind = site_kind_of(*s.router);
   equals_differences(s, c, ragged_shape(kind), kind);
 }
+// What a router does at the end of training, where that is something else than at its start.
+void late(const Subject& s, const CaseContext& c) {
+  needs_backward(s);
+  const int32_t kind = site_kind_of(*s.router);
+  Setting setting{{}, usual_shape(kind), kind, c.seed};
+  setting.progress = 0.99;
+  needs_repetition(*s.router, setting);
+  c.note("worst_of_tolerance", Derivative(s, c, setting, true).check());
+}
 void of_aux(const Subject& s, const CaseContext& c) {
   needs_backward(s);
   const int32_t kind = site_kind_of(*s.router);
@@ -219,6 +228,7 @@ std::vector<Case> grad_cases() {
   return {{"grad.usual", "grad", "R19", "Backward is the derivative of forward, by finite differences.", on_usual},
           {"grad.ragged", "grad", "R19", "So it is on ragged sequences with padding.", on_ragged},
           {"grad.choices", "grad", "R19", "So it is with every choice and every switch.", of_choices},
+          {"grad.late", "grad", "R19", "So it is at the end of training.", late},
           {"grad.aux", "grad", "R19", "So it is for the auxiliary losses alone.", of_aux},
           {"grad.added", "grad", "R10", "Backward adds to gradients that are there already.", is_added}};
 }

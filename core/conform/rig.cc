@@ -141,6 +141,7 @@ Rig::Rig(const swy_router& router, Setting setting)
       setting_(std::move(setting)),
       experts_(std::make_unique<RigExperts>(setting_.shape.width)),
       instance_(router, setting_.options, 1, setting_.checking) {
+  progress = setting_.progress;
   const DrawnShape& s = setting_.shape;
   site_ = site_of(s, setting_.site_kind);
   needs_ = instance_.needs(site_);

@@ -52,6 +52,7 @@ struct Setting {
   int32_t site_kind = SWY_SITE_FFN;
   uint64_t seed = 1;
   Checking checking = Checking::kAlways;
+  double progress = 0;  // swy_exec.progress, at first: what stage of training a router with stages is in
 };
 
 class Rig {

@@ -6,8 +6,10 @@
 namespace swy::conform {
 namespace {
 
-void go(const swy_router& router, const DrawnShape& shape, int32_t kind, uint64_t seed, int steps) {
-  Rig rig(router, {{}, shape, kind, seed});
+// `progress` [0, 1]: what stage of training the steps are in.
+void go(const swy_router& router, const DrawnShape& shape, int32_t kind, uint64_t seed, int steps,
+        double progress = 0) {
+  Rig rig(router, {{}, shape, kind, seed, Checking::kAlways, progress});
   for (const int32_t phase : {SWY_TRAIN, SWY_SCORE}) {
     rig.phase = phase;
     for (rig.step = 0; rig.step < steps; ++rig.step) {
@@ -25,6 +27,10 @@ void on_usual(const Subject& s, const CaseContext& c) {
 void on_ragged(const Subject& s, const CaseContext& c) {
   const int32_t kind = site_kind_of(*s.router);
   go(*s.router, ragged_shape(kind), kind, c.seed, 2);
+}
+void late(const Subject& s, const CaseContext& c) {
+  const int32_t kind = site_kind_of(*s.router);
+  go(*s.router, ragged_shape(kind), kind, c.seed, 2, 0.99);
 }
 void on_one_token(const Subject& s, const CaseContext& c) {
   const int32_t kind = site_kind_of(*s.router);
@@ -58,6 +64,7 @@ void with_shared_groups(const Subject& s, const CaseContext& c) {
 std::vector<Case> step_cases() {
   return {{"run.usual", "run", "R11", "Three steps on an ordinary batch obey the rules of a step.", on_usual},
           {"run.ragged", "run", "R08", "So do steps on sequences of different length with padding.", on_ragged},
+          {"run.late", "run", "R08", "So do steps at the end of training, in whatever stage a router is then.", late},
           {"run.one_token", "run", "R08", "So do steps on sequences of a single token.", on_one_token},
           {"run.roomy", "run", "R08", "So do steps where experts have room for more tokens than there are.",
            with_more_capacity_than_tokens},
