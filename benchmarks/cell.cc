@@ -14,30 +14,36 @@ Cell make_cell(const Suite& suite, const Task& task, const RouterEntry& router, 
   cell.suite = parse_suite(narrowed, "the suite '" + suite.name + "'");
   Json decides = narrowed;
   decides["routers"][0]["id"] = plugin_sha256;  // the same plugin at another place is the same cell
-  const std::string text = decides.dump();
-  cell.id = cat(task.id, "-", router.label, "-s", seed, "-", sha256_hex(text.data(), text.size()).substr(0, 8));
+  const auto name = [&] {
+    const std::string text = decides.dump();
+    return cat(task.id, "-", router.label, "-s", seed, "-", sha256_hex(text.data(), text.size()).substr(0, 8));
+  };
+  cell.id = name();
+  for (const char* key : {"name", "evaluation"}) decides.erase(key);
+  cell.model = name();
   return cell;
 }
 
 Json to_json(const Cell& cell) {
-  return {{"suite", cell.suite.source},
-          {"id", cell.id},
-          {"data_dir", cell.data_dir.string()},
-          {"command", cell.command},
-          {"checkpoint_every", cell.checkpoint_every},
-          {"resume", cell.resume},
-          {"analysis", cell.analysis}};
+  return {{"suite", cell.suite.source},    {"id", cell.id},
+          {"model", cell.model},           {"data_dir", cell.data_dir.string()},
+          {"command", cell.command},       {"checkpoint_every", cell.checkpoint_every},
+          {"resume", cell.resume},         {"analysis", cell.analysis},
+          {"keep_model", cell.keep_model}, {"models", cell.models.string()}};
 }
 
 Cell cell_from_json(const Json& j) {
   Cell cell;
   cell.suite = parse_suite(j.at("suite"), "the cell");
   cell.id = j.at("id");
+  cell.model = j.at("model");
   cell.data_dir = j.at("data_dir").get<std::string>();
   cell.command = j.at("command").get<std::vector<std::string>>();
   cell.checkpoint_every = j.at("checkpoint_every");
   cell.resume = j.at("resume");
   cell.analysis = j.at("analysis");
+  cell.keep_model = j.at("keep_model");
+  cell.models = j.at("models").get<std::string>();
   return cell;
 }
 
@@ -113,6 +119,14 @@ std::optional<Progress> progress_from_line(const std::string& line) {
 
 std::filesystem::path checkpoint_path(const std::filesystem::path& record) {
   return std::filesystem::path(record).replace_extension(".safetensors");
+}
+
+std::filesystem::path model_path(const Cell& cell, const std::filesystem::path& folder) {
+  return folder / (cell.model + ".safetensors");
+}
+
+std::filesystem::path early_model_path(const Cell& cell, const std::filesystem::path& folder) {
+  return folder / (cell.model + ".early.safetensors");
 }
 
 }  // namespace swy::bench

@@ -15,11 +15,16 @@ namespace swy::bench {
 struct Cell {
   Suite suite;     // narrowed: one task, one router, one seed
   std::string id;  // TASK-LABEL-sSEED-HASH, the record's name
+  // TASK-LABEL-sSEED-HASH again, the hash being over what decides the trained weights alone: suites that differ in
+  // name and evaluation share it, and so each other's models.
+  std::string model;
   std::filesystem::path data_dir;
   std::vector<std::string> command;  // runs this cell again
   double checkpoint_every = 0;       // share of the budget; 0 = never
   bool resume = false;               // from the checkpoint, when there is one
   bool analysis = false;             // the costly routing metrics too
+  bool keep_model = false;           // the trained one, beside the record
+  std::filesystem::path models;      // folder of trained ones to take instead of training; empty: none
 
   const Task& task() const { return suite.tasks[0]; }
   const RouterEntry& router() const { return suite.routers[0]; }
@@ -50,6 +55,11 @@ std::optional<Progress> progress_from_line(const std::string&);
 // Trains and evaluates, and writes the record: status "ok", or "diverged" when a loss is not finite.
 void run_cell(const Cell&, const std::filesystem::path& record, const std::function<void(const Progress&)>&);
 std::filesystem::path checkpoint_path(const std::filesystem::path& record);
+// MODEL.safetensors in `folder`: where a cell keeps its trained model, and where others look for it. MODEL.early.*: the
+// model when kEarly of the budget was spent, whose router is put into the trained model to see how fast it settles.
+inline constexpr double kEarly = 0.25;
+std::filesystem::path model_path(const Cell&, const std::filesystem::path& folder);
+std::filesystem::path early_model_path(const Cell&, const std::filesystem::path& folder);
 
 // One training step on noise, to see what a cell costs before running it. FLOPs per unit by part and pass (the record's
 // budget.work), and seconds per unit.

@@ -58,6 +58,8 @@ class Run {
 
  private:
   void train(const std::function<void(const Progress&)>& on_progress);
+  void save(const std::filesystem::path&);
+  void load(const std::filesystem::path&);
   Evaluation evaluate(bool last);
   void add_curve_point();
   void report_results();
@@ -82,6 +84,19 @@ class Run {
   int64_t resumed_at_ = 0;
   std::string reason_;  // why it diverged
 };
+
+void Run::save(const std::filesystem::path& checkpoint) {
+  Json extra = {{"curve", curve_}};
+  if (analysis_) extra["analysis"] = analysis_->state();
+  trainer_.save(checkpoint, extra);
+}
+
+void Run::load(const std::filesystem::path& checkpoint) {
+  const Json extra = trainer_.load(checkpoint);
+  curve_ = extra.at("curve");
+  if (analysis_ && extra.contains("analysis")) analysis_->restore(extra["analysis"]);
+  resumed_at_ = trainer_.steps();
+}
 
 Evaluation Run::evaluate(bool last) {
   model::Optimizer& optimizer = trainer_.optimizer();
@@ -114,17 +129,17 @@ void Run::add_curve_point() {
 void Run::train(const std::function<void(const Progress&)>& on_progress) {
   const std::filesystem::path checkpoint = checkpoint_path(record_path_);
   if (cell_.resume && std::filesystem::exists(checkpoint)) {
-    const Json extra = trainer_.load(checkpoint);
-    curve_ = extra.at("curve");
-    if (analysis_ && extra.contains("analysis")) analysis_->restore(extra["analysis"]);
-    resumed_at_ = trainer_.steps();
+    load(checkpoint);
+  } else if (!cell_.models.empty() && std::filesystem::exists(model_path(cell_, cell_.models))) {
+    load(model_path(cell_, cell_.models));
   }
   const Budget& budget = trainer_.budget();
   const auto part_of = [&](double every) { return static_cast<int64_t>(std::floor(budget.progress() / every + 1e-9)); };
   int64_t point = part_of(cell_.suite.evaluation_every);
   int64_t saved = cell_.checkpoint_every > 0 ? part_of(cell_.checkpoint_every) : 0;
   const double begun_at = budget.progress();
-  bool middle = begun_at < 0.5;
+  const std::filesystem::path folder = record_path_.parent_path();
+  bool early = cell_.keep_model && begun_at < kEarly, middle = begun_at < 0.5;
   Stopwatch watch, since_report;
   double reported = -1;
   gemm_.sample(3);
@@ -146,19 +161,22 @@ void Run::train(const std::function<void(const Progress&)>& on_progress) {
       point = part_of(cell_.suite.evaluation_every);
       add_curve_point();
     }
+    if (early && budget.progress() >= kEarly) {
+      early = false;
+      save(early_model_path(cell_, folder));
+    }
     if (middle && budget.progress() >= 0.5) {
       middle = false;
       gemm_.sample(3);
     }
     if (cell_.checkpoint_every > 0 && budget.allows_next() && !diverged() && part_of(cell_.checkpoint_every) > saved) {
       saved = part_of(cell_.checkpoint_every);
-      Json extra = {{"curve", curve_}};
-      if (analysis_) extra["analysis"] = analysis_->state();
-      trainer_.save(checkpoint, extra);
+      save(checkpoint);
     }
   }
   gemm_.sample(3);
   if (diverged()) return;
+  if (cell_.keep_model) save(model_path(cell_, folder));
   if (analysis_) analysis_->at_end(evaluator_, budget.progress());
   add_curve_point();
 }
@@ -215,14 +233,17 @@ void Run::report_results() {
 
 void Run::report_timing() {
   const ThinnedSamples& steps = trainer_.step_seconds();
-  const double step_flops = trainer_.flops() / static_cast<double>(trainer_.steps());
-  const double rate = step_flops / report::median(steps.kept()), gemm = report::median(gemm_.flops_per_second());
+  const double gemm = report::median(gemm_.flops_per_second());
   Json& timing = record_["timing"];
   Json& metrics = timing["metrics"];
-  metrics.push_back(metric_json("train_" + unit_ + "s_per_second", units_of(steps.count()) / steps.sum()));
-  metrics.push_back(metric_json("train_flops_per_second", rate));
   metrics.push_back(metric_json("gemm_flops_per_second", gemm, gemm_.flops_per_second()));
-  metrics.push_back(metric_json("gemm_share", rate / gemm));
+  if (steps.count() > 0) {  // else the model was trained before
+    const double step_flops = trainer_.flops() / static_cast<double>(trainer_.steps());
+    const double rate = step_flops / report::median(steps.kept());
+    metrics.push_back(metric_json("train_" + unit_ + "s_per_second", units_of(steps.count()) / steps.sum()));
+    metrics.push_back(metric_json("train_flops_per_second", rate));
+    metrics.push_back(metric_json("gemm_share", rate / gemm));
+  }
   if (last_.units > 0) {
     metrics.push_back(metric_json("test_" + unit_ + "s_per_second", static_cast<double>(last_.units) / last_.seconds));
   }

@@ -115,6 +115,8 @@ Plan make_plan(const RunOptions& o) {
         cell.checkpoint_every = o.checkpoint_every;
         cell.resume = o.resume;
         cell.analysis = o.analysis;
+        cell.keep_model = o.keep_models;
+        if (!o.models.empty()) cell.models = std::filesystem::absolute(o.models);
         plan.cells.push_back(std::move(cell));
       }
     }

@@ -38,6 +38,10 @@ void add_run_command(CLI::App& app, int& exit_code) {
   run->add_option("--time-limit", o->time_limit_s, "seconds of wall time for each cell")->check(CLI::Range(0.1, 1e7));
   run->add_option("--checkpoint-every", o->checkpoint_every, "save a checkpoint after each such share of the budget")
       ->check(CLI::Range(0.001, 1.0));
+  run->add_flag("--keep-models", o->keep_models,
+                "keep the trained model of each cell, and an early one, beside its record");
+  run->add_option("--models", o->models, "folder of kept models: those that fit are taken, not trained again")
+      ->check(CLI::ExistingDirectory);
   run->add_flag("--analysis", o->analysis, "measure at the end what costs more than training should pay for");
   run->add_flag("--json", o->json, "result as JSON on stdout");
   run->footer(

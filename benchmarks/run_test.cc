@@ -324,6 +324,34 @@ TEST_F(Run, CheckpointResumesBitForBit) {
 }
 
 // Proves that list and describe print JSON that a program can read, with the options' ranges and defaults.
+// Proves that a kept model stands in for training where name and evaluation alone differ, with the same results, and
+// that where the recipe differs it is not taken.
+TEST_F(Run, TakesKeptModels) {
+  const Json only = {{"routers", {{{"id", "softmax_token_choice"}}}}};
+  ASSERT_EQ(run(suite(only), out, {"--keep-models"}).code, 0);
+  const std::string label = "softmax_token_choice/1", kept = (out / "smoke").string();
+  const Json trained = records(out).at(label);
+  std::vector<std::string> models;
+  for (const auto& entry : fs::directory_iterator(kept))
+    if (entry.path().extension() == ".safetensors") models.push_back(entry.path().filename());
+  EXPECT_EQ(models.size(), 2u) << "the trained model and the early one";
+  const auto again = [&](Json patch, const char* where) {
+    patch.update(only);
+    patch["name"] = "other";
+    const Said said = run(suite(patch), directory / where, {"--models", kept});
+    EXPECT_EQ(said.code, 0) << said.err;
+    return records(directory / where).at(label);
+  };
+  const Json taken = again({{"evaluation", {{"every", 1.0}}}}, "taken");
+  EXPECT_EQ(taken["timing"]["resumed_at_step"], trained["budget"]["steps"]);
+  EXPECT_EQ(taken["metrics"], trained["metrics"]);
+  EXPECT_EQ(taken["sites"], trained["sites"]);
+  EXPECT_NE(taken["id"], trained["id"]);
+  const Json other = again({{"recipe", {{"lr", 0.002}}}}, "other");
+  EXPECT_EQ(other["timing"]["resumed_at_step"], 0);
+  EXPECT_NE(other["metrics"], trained["metrics"]);
+}
+
 TEST_F(Run, ListAndDescribe) {
   const Json list = Json::parse(switchyard({"list", "--json"}).out);
   for (const char* what : {"routers", "suites", "datasets", "metrics"}) EXPECT_FALSE(list.at(what).empty()) << what;
