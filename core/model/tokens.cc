@@ -13,23 +13,39 @@ using ops::extent;
 
 constexpr int64_t kGrain = 16384;  // elements per thread below which a second thread costs more than it gains
 
-void patchify(const Exec& ex, int32_t batch, int32_t channels, int32_t side, int32_t patch, const float* images,
-              float* patches) {
+namespace {
+
+// body(offset in images, offset in patches) for each run of `patch` pixels that lie side by side in both.
+template <class Body>
+void for_each_run(const Exec& ex, int32_t batch, int32_t channels, int32_t side, int32_t patch, Body&& body) {
   if (!count(ex, 0, 8 * extent(batch, channels, side, side))) return;
   const int64_t across = side / patch, pixels = int64_t{channels} * patch * patch;
   parallel_for(batch * across, kGrain / (pixels * across) + 1,
                [&](int64_t begin, int64_t end) {  // one row of patches at a time
                  for (int64_t i = begin; i < end; ++i) {
-                   const float* image = images + i / across * channels * side * side;
+                   const int64_t image = i / across * channels * side * side;
                    for (int64_t c = 0; c < channels; ++c)
                      for (int64_t r = 0; r < patch; ++r) {
-                       const float* line = image + (c * side + i % across * patch + r) * side;
-                       float* out = patches + i * across * pixels + (c * patch + r) * patch;
-                       for (int64_t a = 0; a < across; ++a)
-                         std::memcpy(out + a * pixels, line + a * patch, patch * sizeof(float));
+                       const int64_t line = image + (c * side + i % across * patch + r) * side;
+                       const int64_t out = i * across * pixels + (c * patch + r) * patch;
+                       for (int64_t a = 0; a < across; ++a) body(line + a * patch, out + a * pixels);
                      }
                  }
                });
+}
+
+}  // namespace
+
+void patchify(const Exec& ex, int32_t batch, int32_t channels, int32_t side, int32_t patch, const float* images,
+              float* patches) {
+  for_each_run(ex, batch, channels, side, patch,
+               [&](int64_t image, int64_t run) { std::memcpy(patches + run, images + image, patch * sizeof(float)); });
+}
+
+void unpatchify(const Exec& ex, int32_t batch, int32_t channels, int32_t side, int32_t patch, const float* patches,
+                float* images) {
+  for_each_run(ex, batch, channels, side, patch,
+               [&](int64_t image, int64_t run) { std::memcpy(images + image, patches + run, patch * sizeof(float)); });
 }
 
 void start_tokens(const Exec& ex, int32_t batch, int32_t tokens, int32_t width, const float* position,

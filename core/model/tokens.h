@@ -10,6 +10,9 @@ namespace swy::model {
 // images [B, channels, side, side] -> patches [B * S, channels * p * p]: channel, then row, then column inside a patch.
 void patchify(const Exec&, int32_t batch, int32_t channels, int32_t side, int32_t patch, const float* images,
               float* patches);
+// The inverse: every pixel lies in one patch.
+void unpatchify(const Exec&, int32_t batch, int32_t channels, int32_t side, int32_t patch, const float* patches,
+                float* images);
 
 // x[b, s, :] = position[s, :] + bias; the patch projection is added to it.
 void start_tokens(const Exec&, int32_t batch, int32_t tokens, int32_t width, const float* position, const float* bias,

@@ -196,7 +196,7 @@ struct Vit::Impl {
     layers.project(ex, patch, t, buffer(stack.wide), 1, x);
   }
 
-  void backward(const Exec& ex, const moe::StepInfo& info, const float* dlogits) {
+  void backward(const Exec& ex, const moe::StepInfo& info, const float* dlogits, float* dimages) {
     if (batch == 0) usage_error("model: backward without a forward");
     const Charge charge(*ex.tally, Part::kModel, Pass::kBackward);
     const int64_t d = config.width;
@@ -221,7 +221,11 @@ struct Vit::Impl {
     }
     for_each_chunk([&](int32_t first, int64_t row, int64_t t) {
       cut_patches(ex, first, t);
-      layers.project_backward(ex, patch, t, buffer(stack.wide), dx + row * d, nullptr);
+      float* dpatch = dimages ? buffer(stack.dwide) : nullptr;
+      layers.project_backward(ex, patch, t, buffer(stack.wide), dx + row * d, dpatch);
+      if (dimages)
+        unpatchify(ex, static_cast<int32_t>(t / tokens), config.channels, config.image, config.patch, dpatch,
+                   dimages + first * int64_t{config.channels} * config.image * config.image);
       ops::bias_backward(ex, t, d, dx + row * d, grad(patch.b));
       position_backward(ex, static_cast<int32_t>(t / tokens), tokens, config.width, dx + row * d, grad(position));
     });
@@ -236,8 +240,8 @@ void Vit::forward(const Exec& ex, const moe::StepInfo& info, const float* images
   impl_->forward(ex, info, images, batch);
 }
 const float* Vit::logits() const { return impl_->buffer(impl_->logits); }
-void Vit::backward(const Exec& ex, const moe::StepInfo& info, const float* dlogits) {
-  impl_->backward(ex, info, dlogits);
+void Vit::backward(const Exec& ex, const moe::StepInfo& info, const float* dlogits, float* dimages) {
+  impl_->backward(ex, info, dlogits, dimages);
 }
 void Vit::update(const Exec& ex, const moe::StepInfo& info) {
   for (moe::Site* site : impl_->sites) site->update(ex, info);

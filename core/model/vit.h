@@ -49,8 +49,9 @@ class Vit {
   // images [B, channels, image, image]. Keeps what backward needs; images must stay until then.
   void forward(const Exec&, const moe::StepInfo&, const float* images, int32_t batch);
   const float* logits() const;  // [B, V] of the last forward
-  // Adds all parameter gradients of the last forward, aux losses included. dlogits [B, V].
-  void backward(const Exec&, const moe::StepInfo&, const float* dlogits);
+  // Adds all parameter gradients of the last forward, aux losses included in training. dlogits [B, V]. dimages, when
+  // not null, [B, channels, image, image], is overwritten with dL/dimages.
+  void backward(const Exec&, const moe::StepInfo&, const float* dlogits, float* dimages = nullptr);
   void update(const Exec&, const moe::StepInfo&);  // after the optimiser: routers see their load
 
   Params& params();

@@ -9,6 +9,7 @@
 #include "core/base/parallel.h"
 #include "core/model/tiny_training.h"
 #include "core/model/tokens.h"
+#include "core/plugin/instance.h"
 
 namespace swy::model {
 namespace {
@@ -79,6 +80,9 @@ TEST(Patchify, Order) {
   const std::vector<float> first = {0, 1, 4, 5, 16, 17, 20, 21}, last = {10, 11, 14, 15, 26, 27, 30, 31};
   EXPECT_EQ(std::vector<float>(patches.begin(), patches.begin() + 8), first);
   EXPECT_EQ(std::vector<float>(patches.end() - 8, patches.end()), last);
+  std::vector<float> back(image.size());
+  unpatchify(Exec{&tally}, 1, 2, 4, 2, patches.data(), back.data());
+  EXPECT_EQ(back, image);
 }
 
 // A start with known statistics: LN gains 1, biases 0, zero head by default, kernels with std 1 / sqrt(fan in).
@@ -155,6 +159,43 @@ TEST(Vit, GradientAlongADirection) {
   const double up = loss();
   shift(-2 * h, false);
   EXPECT_NEAR((up - loss()) / (2 * h), slope, 2e-3 * (1 + std::fabs(slope)));
+}
+
+// dL/dimages along a random direction equals its central difference: in the dense model, and through a router in the
+// phase that attacks see, where the router's own losses have no gradient.
+TEST(Vit, GradientOfTheImages) {
+  VitConfig dense = tiny_vit(), routed = tiny_vit();
+  dense.zero_head = routed.zero_head = false;
+  routed.routed_layers = {1};
+  const FoundRouter soft = find_router(SWITCHYARD_BUILD_DIR "/plugins/soft_moe.so");
+  Instance router(*soft.router, {}, 1);
+  for (const VitConfig& c : {dense, routed}) {
+    TinyTraining t(c, c.routed_layers.empty() ? nullptr : &router, {});
+    t.draw_batch(0);
+    const Exec ex{&t.tally};
+    const moe::StepInfo info{SWY_SCORE};
+    const auto loss = [&] {
+      t.vit.forward(ex, info, t.images.data(), t.kBatch);
+      ops::cross_entropy(ex, t.kBatch, c.classes, 0, t.vit.logits(), t.label.data(), 1.0f / t.kBatch, t.loss.data(),
+                         t.dlogits.data());
+      return (double{t.loss[0]} + t.loss[1] + t.loss[2] + t.loss[3]) / 4;
+    };
+    loss();
+    std::vector<float> dimages(t.images.size(), NAN), along(t.images.size());
+    t.vit.backward(ex, info, t.dlogits.data(), dimages.data());
+    Random random(11);
+    double slope = 0;
+    for (size_t i = 0; i < along.size(); ++i) along[i] = random.normal(), slope += double{along[i]} * dimages[i];
+    const float h = 2e-3f;
+    const auto shift = [&](float by) {
+      for (size_t i = 0; i < along.size(); ++i) t.images[i] += by * along[i];
+    };
+    shift(h);
+    const double up = loss();
+    shift(-2 * h);
+    EXPECT_GT(std::fabs(slope), 0.01);
+    EXPECT_NEAR((up - loss()) / (2 * double{h}), slope, 2e-3 * (1 + std::fabs(slope)));
+  }
 }
 
 // Training lowers the loss; a dry run counts exactly what a step counts and leaves every number alone; work lands in

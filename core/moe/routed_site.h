@@ -39,6 +39,7 @@ class Site {
   // x [T, D] as the router saw it in the last forward: the model's own, overwritten by its next pass.
   const float* states() const { return router_.states; }
 
+  void hook(PlanHook* hook) { router_.hook = hook; }                      // null: nobody; outlives its calls
   void observe(StageObserver* observer) { router_.observer = observer; }  // null: nobody; outlives what it sees
 
  protected:

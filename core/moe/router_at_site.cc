@@ -49,6 +49,7 @@ void RouterAtSite::declare() {
     aux_names.emplace_back(needs.aux[i].name);
     aux_weights.push_back(static_cast<float>(needs.aux[i].weight));
   }
+  no_aux_.resize(needs.n_aux);
   for (uint32_t i = 0; i < needs.n_metrics; ++i) metric_names.emplace_back(needs.metrics[i].name);
 }
 
@@ -76,7 +77,10 @@ swy_plan RouterAtSite::plan(const Exec& ex, const StepInfo& info, const swy_batc
   std::fill_n(p.aux, needs.n_aux, 0.f);
   std::fill_n(p.metric, needs.n_metrics, 0.f);
   recent.reset();
-  stage(Stage::kRouter, [&] { router_.forward(call, b, state(), p); });
+  swy_batch seen = b;
+  if (hook) hook->before(spec, seen);
+  stage(Stage::kRouter, [&] { router_.forward(call, seen, state(), p); });
+  if (hook) hook->after(spec, needs, seen, p);
   states = static_cast<const float*>(b.x.data);
   return p;
 }
@@ -101,7 +105,7 @@ void RouterAtSite::backward(const Exec& ex, const StepInfo& info, const swy_batc
   own.experts = experts;
   swy_exec call = memory.exec(own, info, needs.scratch_backward);
   swy_plan_grad d = memory.plan_grad();
-  d.aux = aux_weights.data();
+  d.aux = info.phase == SWY_TRAIN ? aux_weights.data() : no_aux_.data();
   swy_tensor of_input[2] = {b.x, b.x};
   of_input[0].data = dx, of_input[1].data = dresidual;
   stage(Stage::kRouter, [&] { router_.backward(call, b, state(), p, d, of_input); });

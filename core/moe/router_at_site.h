@@ -9,6 +9,7 @@
 #include "core/device/params.h"
 #include "core/moe/call_memory.h"
 #include "core/moe/load.h"
+#include "core/moe/plan_hook.h"
 #include "core/moe/site.h"
 #include "core/plugin/instance.h"
 
@@ -40,8 +41,9 @@ class RouterAtSite {
   std::vector<float> aux_weights;
   Load load, recent;  // since reset(); of the last forward
   StageObserver* observer = nullptr;
+  PlanHook* hook = nullptr;
   SiteExperts* experts = nullptr;  // what the router may run by itself; null: nothing
-  const float* states = nullptr;  // [T, D] x of the last forward, for as long as the model keeps it
+  const float* states = nullptr;   // [T, D] x of the last forward, for as long as the model keeps it
 
   // ---- forward ----
   // The router's plan for this batch; starts `recent` afresh for the dispatchers to add to.
@@ -49,7 +51,8 @@ class RouterAtSite {
   void book(const StepInfo&);  // `recent` has happened
 
   // ---- backward ----
-  // The router's own backward pass from dL/dplan, which the dispatchers left in `memory`. Adds into its gradients and
+  // The router's own backward pass from dL/dplan, which the dispatchers left in `memory`; in training the auxiliary
+  // losses too, which no other phase has (attacks differentiate the model as it is used). Adds into its gradients and
   // into dx and dresidual [T, D]; dresidual may be null when the router does not read the residual stream.
   void backward(const Exec&, const StepInfo&, const swy_batch&, const swy_plan&, float* dx, float* dresidual);
 
@@ -69,6 +72,7 @@ class RouterAtSite {
   Params& params_;
   std::vector<int> params_of_, buffers_of_;  // handles in params_
   std::vector<swy_tensor> param_, grad_, buffer_;
+  std::vector<float> no_aux_;                          // [n_aux] zeros
   std::vector<int32_t> untold_kept_, untold_dropped_;  // what the router has not been told in update() yet
   int64_t untold_tokens_ = 0;
 };

@@ -1,0 +1,21 @@
+// Someone who stands between a site and its router in evaluations: looks at what the router is shown and at the plan it
+// makes, and may change both. So tokens can be disturbed, experts lost and mixing weights read without any router or
+// model knowing of it. Backward knows nothing of a hook: a changed forward must not be followed by one.
+#pragma once
+#include "core/abi/router.h"
+#include "core/moe/site.h"
+
+namespace swy::moe {
+
+class PlanHook {
+ public:
+  virtual ~PlanHook() = default;
+  // Before the router is asked. May point parts of the batch at memory of the hook's own that stays valid until
+  // after().
+  virtual void before(const SiteSpec&, swy_batch&) {}
+  // The router's plan, in the site's memory, before capacity is applied and tokens are dispatched: its arrays may be
+  // changed to another valid plan of the same kind.
+  virtual void after(const SiteSpec&, const swy_needs&, const swy_batch&, const swy_plan&) {}
+};
+
+}  // namespace swy::moe
