@@ -9,6 +9,7 @@ namespace swy::moe {
 
 LentExperts::LentExperts(Arena& arena, const SiteSpec& spec, int64_t max_rows, Load& load)
     : arena_(arena),
+      spec_(spec),
       width_(spec.width),
       count_(spec.experts),
       max_rows_(max_rows),
@@ -23,8 +24,8 @@ LentExperts::LentExperts(Arena& arena, const SiteSpec& spec, int64_t max_rows, L
   in_ = arena.reserve("lent.in", matrix), out_ = arena.reserve("lent.out", matrix);
 }
 
-void LentExperts::begin(const ExpertWeights& weights, const ExpertGrads& grads) {
-  weights_ = weights, grads_ = grads;
+void LentExperts::begin(const ExpertWeights& weights, const ExpertGrads& grads, PlanHook* hook) {
+  weights_ = weights, grads_ = grads, hook_ = hook;
   calls_ = 0;
 }
 
@@ -59,6 +60,7 @@ void LentExperts::forward(const Exec& ex, int32_t call, int64_t n, const int32_t
   experts_.forward(ex, count_, begin, weights_, in, out);
   std::fill_n(y, n * width_, 0.f);
   ops::scatter_add_rows(ex, packed, n, width_, order + from, out + from * width_, y);
+  if (hook_) hook_->lent(spec_, n, index, y);
 }
 
 void LentExperts::backward(const Exec& ex, int32_t call, int64_t n, const float* dy, float* dx_add) {

@@ -95,7 +95,7 @@ struct RoutedFfn::Impl {
     const Charge charge(*ex.tally, Part::kRouter, Pass::kForward);
     residual = stream;
     const swy_batch b = memory.batch(info.phase, sequences, x, residual);
-    if (lent) lent->begin(weights(), grads());
+    if (lent) lent->begin(weights(), grads(), router.hook);
     const swy_plan p = router.plan(ex, info, b);
     const float* source = memory.rewrites_input() ? p.expert_x : x;
     auto *in = arena.as<float>(packed), *result = arena.as<float>(out);
