@@ -132,4 +132,16 @@ NoisySplit add_noise(const TextDataset& set, const TextSplit& clean, const Noise
   return out;
 }
 
+std::vector<int64_t> window_starts(const NoisySplit& noisy, int64_t clean_tokens, int64_t stride) {
+  if (stride < 1) usage_error("stride ", stride, " of windows must be at least 1 token");
+  std::vector<int64_t> starts;
+  const auto count = static_cast<int64_t>(noisy.source.size());
+  int64_t at = 0;
+  for (int64_t start = 0; start < clean_tokens; start += stride) {
+    while (at < count && noisy.source[static_cast<size_t>(at)] < start) ++at;
+    starts.push_back(at);
+  }
+  return starts;
+}
+
 }  // namespace swy::data

@@ -26,4 +26,10 @@ bool applies(const Noise& noise, const TextDataset& set);
 // not apply.
 NoisySplit add_noise(const TextDataset& set, const TextSplit& clean, const Noise& noise, double rate, uint64_t seed);
 
+// Where in the noisy split the windows begin whose clean ones begin at 0, stride, 2 * stride ... below `clean_tokens`:
+// the first noisy token whose source is at or after it. Cut so, the k-th windows of both texts have the same start, and
+// a change of routing is not one of position or of the length of context, which after some inserted or lost tokens
+// would else differ everywhere. Throws Error (usage) for a stride below 1.
+std::vector<int64_t> window_starts(const NoisySplit& noisy, int64_t clean_tokens, int64_t stride);
+
 }  // namespace swy::data
