@@ -55,8 +55,10 @@ struct Piece {
 
 struct NoisyText {
   std::string text;
-  std::vector<Piece> pieces;      // they tile `text` in order, and their sources tile the clean text in some order
-  int64_t sites = 0, edited = 0;  // 0 sites: the noise has nothing to act on in such a text
+  std::vector<Piece> pieces;  // they tile `text` in order, and their sources tile the clean text in some order
+  // A site is a word, character, space or place of confusion; for typo_swap and sentence_shuffle a pair. 0 sites: the
+  // noise has nothing to act on in such a text.
+  int64_t sites = 0, edited = 0;
 };
 
 // `text` with this noise at this rate. Throws Error (usage) for a rate outside [0, 1] and for a text of
