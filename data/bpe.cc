@@ -208,13 +208,4 @@ std::vector<int32_t> Bpe::encode(std::string_view text, const std::string&, int6
   return ids;
 }
 
-std::string Bpe::decode(const std::vector<int32_t>& ids) const {
-  std::string text;
-  for (int32_t id : ids) {
-    if (id < 0 || id >= vocabulary()) usage_error("token ", id, " is outside the vocabulary [0, ", vocabulary(), ")");
-    text += texts_[id];
-  }
-  return text;
-}
-
 }  // namespace swy::data

@@ -45,7 +45,6 @@ class Bpe : public Tokenizer {
 
   std::vector<int32_t> encode(std::string_view text, const std::string& where = {},
                               int64_t limit = kAllTokens) const override;
-  std::string decode(const std::vector<int32_t>& ids) const;
   double units_of(int32_t token) const override { return static_cast<double>(texts_.at(token).size()); }
 
   const std::vector<BpePair>& merges() const { return merges_; }

@@ -78,22 +78,26 @@ RawText read_own(const fs::path& path) {
   return raw;
 }
 
+TextSplit encode(const Tokenizer& tokenizer, std::string_view text, const std::string& where, int64_t limit) {
+  TextSplit split;
+  split.token = tokenizer.encode(text, where, limit > 0 ? limit : kAllTokens);
+  if (split.token.size() < 2) {
+    environment_error(where, " has ", split.token.size(), " tokens; at least 2 are needed");
+  }
+  for (int32_t id : split.token) split.units += tokenizer.units_of(id);
+  return split;
+}
+
 void tokenise(const RawText& raw, const std::string& name, const fs::path& data_dir, const TextOptions& options,
               TextDataset& set) {
-  const std::unique_ptr<Tokenizer> tokenizer = make_tokenizer(name, raw.part[0], data_dir);
-  set.tokenizer = tokenizer->name();
-  set.unit = tokenizer->unit();
-  set.vocabulary = tokenizer->vocabulary();
-  set.token_texts = tokenizer->texts();
+  set.encoder = make_tokenizer(name, raw.part[0], data_dir);
+  set.tokenizer = set.encoder->name();
+  set.unit = set.encoder->unit();
+  set.vocabulary = set.encoder->vocabulary();
+  set.token_texts = set.encoder->texts();
   const std::array<TextSplit*, 3> splits = {&set.train, &set.valid, &set.test};
   const std::array<int64_t, 3> limits = {options.train_limit, options.valid_limit, options.test_limit};
-  for (size_t i = 0; i < splits.size(); ++i) {
-    splits[i]->token = tokenizer->encode(raw.part[i], raw.where[i], limits[i] > 0 ? limits[i] : kAllTokens);
-    if (splits[i]->token.size() < 2) {
-      environment_error(raw.where[i], " has ", splits[i]->token.size(), " tokens; at least 2 are needed");
-    }
-    for (int32_t id : splits[i]->token) splits[i]->units += tokenizer->units_of(id);
-  }
+  for (size_t i = 0; i < splits.size(); ++i) *splits[i] = encode(*set.encoder, raw.part[i], raw.where[i], limits[i]);
 }
 
 void finish_text(TextDataset& set) {
@@ -124,6 +128,24 @@ TextDataset grammar_set(const TextOptions& options) {
   return make_grammar(grammar);
 }
 
+// The path of text_file:PATH, empty for another id.
+fs::path own_file(const std::string& id, const fs::path& data_dir) {
+  const std::string prefix = "text_file:";
+  if (id.rfind(prefix, 0) != 0) return {};
+  const fs::path path = id.substr(prefix.size());
+  return path.is_absolute() ? path : data_dir / path;
+}
+
+Manifest known_manifest(const std::string& id) {
+  const std::vector<std::string>& known = text_ids();
+  if (std::find(known.begin(), known.end(), id) == known.end()) {
+    std::string list;
+    for (const std::string& other : known) list += other + " ";
+    usage_error("unknown text set '", id, "'; known are: ", list, "text_file:PATH");
+  }
+  return read_manifest(id);
+}
+
 }  // namespace
 
 const std::vector<std::string>& text_ids() {
@@ -151,23 +173,14 @@ TextDataset load_text(const std::string& id, const fs::path& data_dir, const Tex
                 options.test_limit, " must not be negative (0 is no limit)");
   }
   TextDataset set;
-  const std::string file_prefix = "text_file:";
-  if (id.rfind(file_prefix, 0) == 0) {
-    const fs::path path = id.substr(file_prefix.size());
+  if (const fs::path path = own_file(id, data_dir); !path.empty()) {
     set.title = "text file " + path.filename().string();
     set.split = "90/5/5 % by position, own";
-    tokenise(read_own(path.is_absolute() ? path : data_dir / path),
-             options.tokenizer.empty() ? "byte" : options.tokenizer, data_dir, options, set);
+    tokenise(read_own(path), options.tokenizer.empty() ? "byte" : options.tokenizer, data_dir, options, set);
   } else if (id == "planted_grammar") {
     set = grammar_set(options);
   } else {
-    const std::vector<std::string>& known = text_ids();
-    if (std::find(known.begin(), known.end(), id) == known.end()) {
-      std::string list;
-      for (const std::string& other : known) list += other + " ";
-      usage_error("unknown text set '", id, "'; known are: ", list, "text_file:PATH");
-    }
-    const Manifest manifest = read_manifest(id);
+    const Manifest manifest = known_manifest(id);
     set.title = manifest.title;
     set.split = manifest.split;
     tokenise(read_parts(manifest, data_dir), options.tokenizer.empty() ? manifest.tokenizer : options.tokenizer,
@@ -176,6 +189,20 @@ TextDataset load_text(const std::string& id, const fs::path& data_dir, const Tex
   set.id = id;
   finish_text(set);
   return set;
+}
+
+TextSplit load_shifted(const TextDataset& set, const std::string& other, const fs::path& data_dir, int64_t limit) {
+  if (limit < 0) usage_error("limit ", limit, " must not be negative (0 is no limit)");
+  if (!set.encoder || other == "planted_grammar") {
+    usage_error("'", other, "' cannot be read as a shifted domain of '", set.id,
+                "': the tokens of planted_grammar are generated and stand for no text");
+  }
+  if (const fs::path path = own_file(other, data_dir); !path.empty()) {
+    const std::vector<uint8_t> file = read_unpacked(path);
+    return encode(*set.encoder, view(file), cat("'", path.string(), "'"), limit);
+  }
+  const RawText raw = read_parts(known_manifest(other), data_dir);
+  return encode(*set.encoder, raw.part[2], raw.where[2], limit);
 }
 
 }  // namespace swy::data

@@ -7,10 +7,13 @@
 #pragma once
 #include <cstdint>
 #include <filesystem>
+#include <memory>
 #include <string>
 #include <vector>
 
 namespace swy::data {
+
+class Tokenizer;
 
 struct TextSplit {
   std::vector<int32_t> token;    // [tokens], each in [0, vocabulary)
@@ -27,11 +30,12 @@ struct TextDataset {
   std::string split;      // for people: "90/5/5 MB, standard", "90/5/5 % by position, own"
   int vocabulary = 0;
   TextSplit train, valid, test;
-  int planted_clusters = 0;              // 0: no known routing
-  double planted_entropy = 0;            // nats per token: the best loss possible with all of the past
-  double planted_first_entropy = 0;      // nats: the same with one token of the past, as at the start of a window
-  std::string sha256;                    // of vocabulary, tokens and clusters of the three splits
-  std::vector<std::string> token_texts;  // [vocabulary] bytes each token stands for
+  int planted_clusters = 0;                  // 0: no known routing
+  double planted_entropy = 0;                // nats per token: the best loss possible with all of the past
+  double planted_first_entropy = 0;          // nats: the same with one token of the past, as at the start of a window
+  std::string sha256;                        // of vocabulary, tokens and clusters of the three splits
+  std::vector<std::string> token_texts;      // [vocabulary] bytes each token stands for
+  std::shared_ptr<const Tokenizer> encoder;  // what made the ids, for further texts; null for planted sets
 
   // The bytes of a token; throws Error (usage) outside [0, vocabulary).
   const std::string& token_text(int32_t token) const;
@@ -64,5 +68,12 @@ const std::vector<std::string>& text_ids();
 // data_dir/text, each file plain, .gz or .xz. Throws Error: usage for an unknown id or option, or a text that the
 // tokenizer does not cover; environment for missing or bad files.
 TextDataset load_text(const std::string& id, const std::filesystem::path& data_dir, const TextOptions& options = {});
+
+// The first `limit` tokens (0: all) of another text through the tokenizer of `set`, to evaluate a model of `set` where
+// the domain is another: the test split of a known id, or all of text_file:PATH. Words that `set` does not have become
+// its <unk>. Throws Error as load_text does: usage for a planted set on either side, and for a character or word that
+// the tokenizer does not cover, naming it and its byte.
+TextSplit load_shifted(const TextDataset& set, const std::string& other, const std::filesystem::path& data_dir,
+                       int64_t limit = 0);
 
 }  // namespace swy::data

@@ -82,6 +82,36 @@ TEST(Text, PackedFilesAreTheSameSet) {
   EXPECT_NE(front.sha256, plain.sha256);
 }
 
+// Proves that another text goes through the tokenizer of a set: the same ids for the same text, <unk> for words that
+// it does not have, all of a file or its first tokens, the test split of a set; and that what is not covered is named.
+TEST(Text, AnotherDomainThroughTheSameTokenizer) {
+  TemporaryDirectory dir;
+  std::string text = "<unk>\n";
+  for (int i = 0; i < 100; ++i) text += "the cat sat\n";
+  write_plain(dir / "a.txt", bytes(text));
+  write_packed(dir / "b.txt.gz", {{"b", bytes("the dog sat\n")}}, false);
+  TextOptions options;
+  options.tokenizer = "word";
+  const TextDataset words = load_text("text_file:a.txt", dir.path(), options);
+  const TextSplit shifted = load_shifted(words, "text_file:b.txt.gz", dir.path());
+  std::string read;
+  for (int32_t id : shifted.token) read += words.token_text(id) + " ";
+  EXPECT_EQ(read, "the <unk> sat <eos> ");
+  EXPECT_EQ(shifted.units, 4);
+  EXPECT_EQ(load_shifted(words, "text_file:b.txt.gz", dir.path(), 3).token.size(), 3u);
+  options.tokenizer = "character";
+  const TextDataset characters = load_text("text_file:a.txt", dir.path(), options);
+  expect_error(Kind::kUsage, {"character 'd' (byte 4 of", "b.txt.gz", "not in the train split"},
+               [&] { load_shifted(characters, "text_file:b.txt.gz", dir.path()); });
+  EXPECT_EQ(load_shifted(characters, "text_file:a.txt", dir.path()).token.size(), text.size());
+  const TextDataset planted = load_text("planted_grammar", "");
+  expect_error(Kind::kUsage, {"stand for no text"}, [&] { load_shifted(planted, "text_file:a.txt", dir.path()); });
+  expect_error(Kind::kUsage, {"stand for no text"}, [&] { load_shifted(words, "planted_grammar", dir.path()); });
+  expect_error(Kind::kUsage, {"unknown text set 'enwik7'"}, [&] { load_shifted(words, "enwik7", dir.path()); });
+  expect_error(Kind::kUsage, {"limit -1"}, [&] { load_shifted(words, "text_file:a.txt", dir.path(), -1); });
+  expect_error(Kind::kEnvironment, {"missing file"}, [&] { load_shifted(words, "text_file:no.txt", dir.path()); });
+}
+
 // Proves that a missing file, a missing part, a file of the wrong size and an empty one each say what and where.
 TEST(Text, BadFilesAreNamed) {
   TemporaryDirectory dir;
@@ -152,6 +182,17 @@ TEST(RealText, EnwikiSample) {
   EXPECT_EQ(set.train.token.size() + set.valid.token.size() + set.test.token.size(), 6089746u);
   EXPECT_EQ(set.sha256, own.sha256);
   EXPECT_EQ(set.valid.units, 304487);
+}
+
+// Proves, on real files, that a model of one set can be evaluated on another: the test split, through bytes.
+TEST(RealText, AnotherDomain) {
+  if (!std::filesystem::is_directory(kReal / "text")) GTEST_SKIP() << "no real data in " << kReal;
+  const TextDataset set = load_text("enwiki_sample", kReal);
+  EXPECT_EQ(load_shifted(set, "tinyshakespeare", kReal).token.size(), 111540u);
+  EXPECT_EQ(load_shifted(set, "enwiki_sample", kReal, 1000).token,
+            std::vector<int32_t>(set.test.token.begin(), set.test.token.begin() + 1000));
+  expect_error(Kind::kUsage, {"not in the train split", "enwiki-sample"},
+               [&] { load_shifted(load_text("tinyshakespeare", kReal), "enwiki_sample", kReal); });
 }
 
 // Proves that the real files here are those of the manifests, byte for byte, and that what WikiText-2 lacks is named.

@@ -53,6 +53,7 @@ class BytesTokenizer : public Tokenizer {
     }
     return ids;
   }
+  bool covers(uint32_t c) const override { return vocabulary() == 256 || (c < id_.size() && id_[c] >= 0); }
 
  private:
   std::array<int32_t, 256> id_{};
@@ -89,6 +90,7 @@ class CharacterTokenizer : public Tokenizer {
     }
     return ids;
   }
+  bool covers(uint32_t c) const override { return c < id_.size() && id_[c] >= 0; }
 
  private:
   static CodePoint read(std::string_view text, size_t at, const std::string& where) {
@@ -98,15 +100,6 @@ class CharacterTokenizer : public Tokenizer {
                   " is not UTF-8, so tokenizer 'character' cannot read it; use tokenizer byte");
     }
     return c;
-  }
-
-  static std::string utf8(uint32_t c) {
-    const auto tail = [c](int shift) { return static_cast<char>(0x80 | (c >> shift & 0x3F)); };
-    const auto head = [c](uint32_t marker, int shift) { return static_cast<char>(marker | c >> shift); };
-    if (c < 0x80) return {head(0, 0)};
-    if (c < 0x800) return {head(0xC0, 6), tail(0)};
-    if (c < 0x10000) return {head(0xE0, 12), tail(6), tail(0)};
-    return {head(0xF0, 18), tail(12), tail(6), tail(0)};
   }
 
   std::vector<int32_t> id_;  // [0x110000]
@@ -143,6 +136,30 @@ class WordTokenizer : public Tokenizer {
     });
     return ids;
   }
+  std::string decode(const std::vector<int32_t>& ids) const override {
+    std::string text;
+    for (int32_t id : ids) {
+      if (text_of(id) == kEnd) {
+        text += '\n';
+      } else {
+        if (!text.empty() && text.back() != '\n') text += ' ';
+        text += text_of(id);
+      }
+    }
+    return text;
+  }
+  std::vector<TokenSpan> spans(std::string_view text, const std::vector<int32_t>& ids) const override {
+    std::vector<TokenSpan> spans;
+    spans.reserve(ids.size());
+    for_words(text, [&](std::string_view word, size_t at) {
+      if (spans.size() == ids.size()) return false;
+      const size_t end = word.data() == kEnd.data() ? std::min(at + 1, text.size()) : at + word.size();
+      spans.push_back({static_cast<int64_t>(at), static_cast<int64_t>(end)});
+      return true;
+    });
+    return spans;
+  }
+  bool covers(uint32_t) const override { return unknown_ >= 0; }
 
  private:
   // visit(word, byte it starts at) until it returns false; "<eos>" for every newline, and for an end without one.
@@ -169,6 +186,29 @@ class WordTokenizer : public Tokenizer {
 };
 
 }  // namespace
+
+const std::string& Tokenizer::text_of(int32_t id) const {
+  if (id < 0 || id >= vocabulary()) usage_error("token ", id, " is outside the vocabulary [0, ", vocabulary(), ")");
+  return texts_[static_cast<size_t>(id)];
+}
+
+std::string Tokenizer::decode(const std::vector<int32_t>& ids) const {
+  std::string text;
+  for (int32_t id : ids) text += text_of(id);
+  return text;
+}
+
+std::vector<TokenSpan> Tokenizer::spans(std::string_view, const std::vector<int32_t>& ids) const {
+  std::vector<TokenSpan> spans;
+  spans.reserve(ids.size());
+  int64_t at = 0;
+  for (int32_t id : ids) {
+    const int64_t begin = at;
+    at += static_cast<int64_t>(text_of(id).size());
+    spans.push_back({begin, at});
+  }
+  return spans;
+}
 
 std::unique_ptr<Tokenizer> byte_tokenizer() {
   std::string all;

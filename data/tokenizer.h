@@ -12,6 +12,11 @@ namespace swy::data {
 
 inline constexpr int64_t kAllTokens = INT64_MAX;
 
+// Bytes [begin, end) of a text.
+struct TokenSpan {
+  int64_t begin = 0, end = 0;
+};
+
 class Tokenizer {
  public:
   virtual ~Tokenizer() = default;
@@ -20,6 +25,15 @@ class Tokenizer {
   // and at which byte of `where` (a file or split, for the message).
   virtual std::vector<int32_t> encode(std::string_view text, const std::string& where,
                                       int64_t limit = kAllTokens) const = 0;
+  // A text whose encoding is `ids`, if they are the encoding of any: the bytes of the tokens one after the other, for
+  // words with one space between and a newline for each <eos>. Throws Error (usage) outside the vocabulary.
+  virtual std::string decode(const std::vector<int32_t>& ids) const;
+  // Where each token of `ids`, which encode(text) gave, lies in the text: [tokens], ascending, none overlapping. White
+  // space between words is in none, and the <eos> of an end without newline is empty.
+  virtual std::vector<TokenSpan> spans(std::string_view text, const std::vector<int32_t>& ids) const;
+  // Whether this character may stand anywhere in a text to encode. No character may where words are the tokens and a
+  // new one has no <unk> to become.
+  virtual bool covers(uint32_t) const { return true; }
   // Bytes, characters or words a token stands for.
   virtual double units_of(int32_t) const { return 1; }
 
@@ -30,6 +44,7 @@ class Tokenizer {
 
  protected:
   Tokenizer(std::string name, std::string unit) : name_(std::move(name)), unit_(std::move(unit)) {}
+  const std::string& text_of(int32_t id) const;  // throws as decode
   std::vector<std::string> texts_;
 
  private:

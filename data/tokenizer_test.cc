@@ -74,6 +74,49 @@ TEST(Tokenizer, Words) {
                [&] { closed->encode("a c\n", "split valid"); });
 }
 
+// Proves that decoding gives a text of the same ids, and that the spans are where the tokens lie in it.
+TEST(Tokenizer, DecodesAndSpans) {
+  const std::string train = "the <unk> cat sat \n\n the\tcat\n";
+  for (const char* name : {"byte", "character", "word", "bpe-260"}) {
+    const auto tokenizer = make_tokenizer(name, train, "");
+    for (const std::string& text : {train, std::string("the\tcat sat  the"), std::string("\n\n"), std::string()}) {
+      const Ids ids = tokenizer->encode(text, "here");
+      EXPECT_EQ(tokenizer->encode(tokenizer->decode(ids), "here"), ids) << name;
+      const std::vector<TokenSpan> spans = tokenizer->spans(text, ids);
+      ASSERT_EQ(spans.size(), ids.size()) << name;
+      int64_t before = 0;
+      for (size_t i = 0; i < ids.size(); ++i) {
+        EXPECT_GE(spans[i].begin, before);
+        before = spans[i].end;
+        const std::string bytes = text.substr(spans[i].begin, spans[i].end - spans[i].begin);
+        const std::string& token = tokenizer->texts()[ids[i]];
+        EXPECT_EQ(bytes, token != "<eos>"                                                     ? token
+                         : before == static_cast<int64_t>(text.size()) && text.back() != '\n' ? ""
+                                                                                              : "\n");
+      }
+      EXPECT_EQ(tokenizer->spans(text, Ids(ids.begin(), ids.begin() + ids.size() / 2)).size(), ids.size() / 2);
+    }
+    expect_error(Kind::kUsage, {"token -1", "vocabulary"}, [&] { tokenizer->decode({-1}); });
+  }
+  const auto words = word_tokenizer("the <unk>\n");
+  const std::vector<TokenSpan> spans = words->spans("the dogs\nthe", words->encode("the dogs\nthe", "here"));
+  EXPECT_EQ(spans.at(1).end, 8);     // the word, not its <unk>
+  EXPECT_EQ(spans.at(4).begin, 12);  // <eos> of an end without newline: empty
+  EXPECT_EQ(spans.at(4).end, 12);
+}
+
+// Proves which characters may stand in a text.
+TEST(Tokenizer, Covers) {
+  EXPECT_TRUE(byte_tokenizer()->covers(0x4E2D));
+  EXPECT_TRUE(text8_tokenizer()->covers('z'));
+  EXPECT_FALSE(text8_tokenizer()->covers('Z'));
+  EXPECT_FALSE(text8_tokenizer()->covers(0x161));
+  EXPECT_TRUE(character_tokenizer("\xC3\xA9")->covers(0xE9));
+  EXPECT_FALSE(character_tokenizer("\xC3\xA9")->covers('e'));
+  EXPECT_TRUE(word_tokenizer("a <unk>\n")->covers('b'));
+  EXPECT_FALSE(word_tokenizer("a b\n")->covers('b'));
+}
+
 // Proves that bad names of BPE vocabularies are refused before anything is learnt.
 TEST(Tokenizer, BadNamesAreRefused) {
   for (const char* name : {"bpe-", "bpe-256", "bpe-12x", "bpe--5", "bpe-99999999"}) {
@@ -99,6 +142,46 @@ TEST(Utf8, OnlyWellFormedSequences) {
     EXPECT_EQ(code_point(bad, 0).bytes, 1);
   }
   EXPECT_EQ(code_point("\xE2\x82\xAC", 0).value, 0x20ACu);
+}
+
+// Proves that writing a code point is the inverse of reading it, for all of them.
+TEST(Utf8, WritesWhatItReads) {
+  for (uint32_t c = 0; c < 0x110000; ++c) {
+    if (c >= 0xD800 && c < 0xE000) continue;
+    const std::string bytes = utf8(c);
+    const CodePoint read = code_point(bytes, 0);
+    ASSERT_TRUE(read.valid && read.value == c && read.bytes == static_cast<int>(bytes.size())) << c;
+  }
+}
+
+// Proves that case goes there and back, between letters alone, and on the borders of its ranges.
+TEST(Utf8, Case) {
+  for (uint32_t c = 0; c < 0x110000; ++c) {
+    ASSERT_EQ(other_case(other_case(c)), c) << c;
+    if (other_case(c) != c) {
+      ASSERT_TRUE(letter(c)) << c;
+    }
+  }
+  for (const auto& [capital, small] : {std::pair{0x41u, 0x61u},
+                                       {0x5Au, 0x7Au},
+                                       {0xC9u, 0xE9u},
+                                       {0xDEu, 0xFEu},
+                                       {0x100u, 0x101u},
+                                       {0x178u, 0x178u},
+                                       {0x17Du, 0x17Eu},
+                                       {0x130u, 0x130u},
+                                       {0x138u, 0x138u},
+                                       {0x149u, 0x149u},
+                                       {0xD7u, 0xD7u},
+                                       {0xDFu, 0xDFu},
+                                       {0x391u, 0x3B1u},
+                                       {0x3A3u, 0x3C3u},
+                                       {0x3C2u, 0x3C2u},
+                                       {0x401u, 0x451u},
+                                       {0x416u, 0x436u},
+                                       {0x4E2Du, 0x4E2Du}}) {
+    EXPECT_EQ(other_case(capital), small) << capital;
+  }
 }
 
 // Proves the tables on characters of several scripts, at the ends of ranges, and that the classes do not overlap.

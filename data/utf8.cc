@@ -117,6 +117,34 @@ bool letter(uint32_t c) {
   return within(kLetters, c);
 }
 
+std::string utf8(uint32_t c) {
+  const auto tail = [c](int shift) { return static_cast<char>(0x80 | (c >> shift & 0x3F)); };
+  const auto head = [c](uint32_t marker, int shift) { return static_cast<char>(marker | c >> shift); };
+  if (c < 0x80) return {head(0, 0)};
+  if (c < 0x800) return {head(0xC0, 6), tail(0)};
+  if (c < 0x10000) return {head(0xE0, 12), tail(6), tail(0)};
+  return {head(0xF0, 18), tail(12), tail(6), tail(0)};
+}
+
+uint32_t other_case(uint32_t c) {
+  struct Capitals {
+    uint32_t first, last;  // capitals
+    uint32_t step;         // 1: all of them; 2: every second, with its small letter next
+    uint32_t small;        // of the first
+  };
+  constexpr Capitals kCapitals[] = {{'A', 'Z', 1, 'a'},       {0xC0, 0xD6, 1, 0xE0},    {0xD8, 0xDE, 1, 0xF8},
+                                    {0x100, 0x12E, 2, 0x101}, {0x132, 0x136, 2, 0x133}, {0x139, 0x147, 2, 0x13A},
+                                    {0x14A, 0x176, 2, 0x14B}, {0x179, 0x17D, 2, 0x17A}, {0x391, 0x3A1, 1, 0x3B1},
+                                    {0x3A3, 0x3AB, 1, 0x3C3}, {0x400, 0x40F, 1, 0x450}, {0x410, 0x42F, 1, 0x430}};
+  for (const Capitals& range : kCapitals) {
+    if (c >= range.first && c <= range.last && (c - range.first) % range.step == 0)
+      return c - range.first + range.small;
+    if (c >= range.small && c <= range.small + (range.last - range.first) && (c - range.small) % range.step == 0)
+      return c - range.small + range.first;
+  }
+  return c;
+}
+
 bool number(uint32_t c) {
   if (c < 0x80) return c >= '0' && c <= '9';
   return within(kNumbers, c);

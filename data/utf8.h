@@ -2,6 +2,7 @@
 // numbers.
 #pragma once
 #include <cstdint>
+#include <string>
 #include <string_view>
 
 namespace swy::data {
@@ -31,6 +32,9 @@ inline CodePoint code_point(std::string_view text, size_t at) {
   return {value, bytes, true};
 }
 
+// The bytes of a code point. REQUIRES: c <= 0x10FFFF.
+std::string utf8(uint32_t c);
+
 // The property White_Space.
 inline bool white_space(uint32_t c) {
   return (c >= 0x09 && c <= 0x0D) || c == 0x20 || c == 0x85 || c == 0xA0 || c == 0x1680 ||
@@ -41,5 +45,9 @@ inline bool white_space(uint32_t c) {
 // are.
 bool letter(uint32_t c);
 bool number(uint32_t c);
+
+// The small letter of a capital and the capital of a small letter where the two belong to each other alone, in the
+// scripts below (simple case mapping of Unicode); else c itself. Latin to U+017F, Greek and Cyrillic as of today.
+uint32_t other_case(uint32_t c);
 
 }  // namespace swy::data

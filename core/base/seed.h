@@ -2,6 +2,7 @@
 // routers with the same run seed see the same data order, augmentation and initial model.
 #pragma once
 #include <cstdint>
+#include <string_view>
 
 namespace swy {
 
@@ -11,6 +12,13 @@ inline uint64_t child_seed(uint64_t seed, uint64_t index) {
   z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9ull;
   z = (z ^ (z >> 27)) * 0x94D049BB133111EBull;
   return z ^ (z >> 31);
+}
+
+// The child of that name, so that a seed stays as it is when others join (64-bit FNV-1a of the name).
+inline uint64_t child_seed(uint64_t seed, std::string_view name) {
+  uint64_t hash = 0xCBF29CE484222325ull;
+  for (char c : name) hash = (hash ^ static_cast<uint8_t>(c)) * 0x100000001B3ull;
+  return child_seed(seed, hash);
 }
 
 enum class Purpose : uint64_t { kModelInit = 1, kRouterInit, kDataOrder, kAugment, kRouterNoise, kDataSet, kEvaluate };
