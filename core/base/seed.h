@@ -13,7 +13,16 @@ inline uint64_t child_seed(uint64_t seed, uint64_t index) {
   return z ^ (z >> 31);
 }
 
-enum class Purpose : uint64_t { kModelInit = 1, kRouterInit, kDataOrder, kAugment, kRouterNoise, kDataSet, kEvaluate };
+enum class Purpose : uint64_t {
+  kModelInit = 1,
+  kRouterInit,
+  kDataOrder,
+  kAugment,
+  kRouterNoise,
+  kDataSet,
+  kEvaluate,
+  kCorruption
+};
 
 inline uint64_t purpose_seed(uint64_t run_seed, Purpose purpose) {
   return child_seed(run_seed, static_cast<uint64_t>(purpose));
