@@ -1,4 +1,4 @@
-// `switchyard data list|fetch|verify`: real data sets.
+// `switchyard data list|fetch|verify|preview`: real data sets, and what corruptions do to their images.
 #include <unistd.h>
 
 #include <cstdio>
@@ -7,6 +7,7 @@
 
 #include "benchmarks/commands.h"
 #include "core/base/json.h"
+#include "data/corrupt/sheet.h"
 #include "data/fetch.h"
 #include "data/manifest.h"
 
@@ -62,10 +63,32 @@ int verify_set(const std::string& id, const std::string& directory, bool json) {
   return fine ? 0 : 1;
 }
 
+struct Preview {
+  std::vector<std::string> corruptions = {"all"};
+  std::vector<int> severities = {1, 2, 3, 4, 5};
+  std::vector<int64_t> images = {0};
+  std::string out;
+};
+
+void preview_set(const std::string& id, const std::string& directory, const Preview& preview) {
+  data::SheetOptions sheet{{}, preview.severities, preview.images};
+  for (const std::string& name : preview.corruptions) {
+    if (name == "none") continue;
+    for (const data::Corruption& c : data::corruptions())
+      if (name == "all") sheet.rows.push_back(&c);
+    if (name != "all") sheet.rows.push_back(&data::find_corruption(name));
+  }
+  data::DatasetOptions options;
+  options.train_limit = 1;  // only the test split is shown
+  const data::ImageDataset set = data::load_images(id, directory, options);
+  data::write_sheet(set, sheet, preview.out);
+  std::cout << "wrote " << preview.out << "\n";
+}
+
 }  // namespace
 
 void add_data_command(CLI::App& app, int& exit_code) {
-  CLI::App* command = app.add_subcommand("data", "list, fetch and verify real data sets");
+  CLI::App* command = app.add_subcommand("data", "list, fetch, verify and preview data sets");
   struct Options {
     std::string id, directory = default_data_dir(), source;
     bool json = false;
@@ -76,16 +99,26 @@ void add_data_command(CLI::App& app, int& exit_code) {
   CLI::App* fetch =
       command->add_subcommand("fetch", "download a set (or copy it from --from), checked by size and SHA-256");
   CLI::App* verify = command->add_subcommand("verify", "check every file of a set by size and SHA-256");
-  for (CLI::App* c : {list, fetch, verify})
+  CLI::App* preview = command->add_subcommand("preview", "a PNG of test images, clean and corrupted");
+  auto p = std::make_shared<Preview>();
+  for (CLI::App* c : {list, fetch, verify, preview})
     c->add_option("--data", o->directory, "directory of the data sets; default $SWITCHYARD_DATA or ./datasets");
   for (CLI::App* c : {fetch, verify}) c->add_option("set", o->id, "id of the set (switchyard data list)")->required();
+  preview->add_option("set", o->id, "id of an image set, planted_patches or image_folder:PATH")->required();
+  preview->add_option("--corruption", p->corruptions, "names, all, or none: the clean images alone; default all");
+  preview->add_option("--severity", p->severities, "1 to 5; default all five");
+  preview->add_option("--index", p->images, "images of the test split, counted from 0; default 0");
+  preview->add_option("--out", p->out, "the PNG to write")->required();
   for (CLI::App* c : {list, verify}) c->add_flag("--json", o->json, "as JSON");
   fetch->add_option("--from", o->source, "a local directory or another URL instead of the official one");
   command->footer(
       "Examples:\n  switchyard data list\n  switchyard data fetch cifar10 --data DIR\n  switchyard data fetch mnist "
-      "--from /media/stick/mnist\n  switchyard data verify cifar10 --data DIR");
+      "--from /media/stick/mnist\n  switchyard data verify cifar10 --data DIR\n  switchyard data preview "
+      "planted_patches "
+      "--corruption fog snow --index 0 1 --out sheet.png");
   list->callback([o] { list_sets(o->directory, o->json); });
   fetch->callback([o] { fetch_set(o->id, o->directory, o->source); });
+  preview->callback([o, p] { preview_set(o->id, o->directory, *p); });
   verify->callback([o, &exit_code] { exit_code = verify_set(o->id, o->directory, o->json); });
 }
 

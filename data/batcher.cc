@@ -39,7 +39,21 @@ void write_image(const uint8_t* pixels, const ImageDataset& set, const std::arra
   }
 }
 
+// normalised = pixel * scale + shift
+void scale_and_shift(const ImageDataset& set, std::array<float, 3>& scale, std::array<float, 3>& shift) {
+  for (int c = 0; c < set.channels; ++c) {
+    scale[c] = 1.0f / (255.0f * set.std[c]);
+    shift[c] = -set.mean[c] / set.std[c];
+  }
+}
+
 }  // namespace
+
+void normalise(const ImageDataset& set, const uint8_t* pixels, float* out) {
+  std::array<float, 3> scale, shift;
+  scale_and_shift(set, scale, shift);
+  write_image(pixels, set, scale, shift, Placement{}, out);
+}
 
 Batcher::Batcher(const ImageDataset& set, const BatcherOptions& options)
     : set_(set), options_(options), permutation_(static_cast<size_t>(set.train.count)) {
@@ -47,10 +61,7 @@ Batcher::Batcher(const ImageDataset& set, const BatcherOptions& options)
   if (options.crop_padding < 0) usage_error("crop padding ", options.crop_padding, " must not be negative");
   if (set.train.count < 1) usage_error("data set '", set.id, "' has no training images");
   records_.resize(static_cast<size_t>(options.batch));
-  for (int c = 0; c < set.channels; ++c) {
-    scale_[c] = 1.0f / (255.0f * set.std[c]);
-    shift_[c] = -set.mean[c] / set.std[c];
-  }
+  scale_and_shift(set, scale_, shift_);
 }
 
 void Batcher::shuffle(int64_t epoch) {

@@ -11,6 +11,9 @@
 
 namespace swy::data {
 
+// out = (pixels / 255 - mean) / std of the set, both [C, H, W]: what every batch holds when nothing is augmented.
+void normalise(const ImageDataset& set, const uint8_t* pixels, float* out);
+
 struct BatcherOptions {
   int64_t batch = 64;     // B
   uint64_t run_seed = 0;  // data order and augmentation are children of it

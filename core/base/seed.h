@@ -21,7 +21,16 @@ inline uint64_t child_seed(uint64_t seed, std::string_view name) {
   return child_seed(seed, hash);
 }
 
-enum class Purpose : uint64_t { kModelInit = 1, kRouterInit, kDataOrder, kAugment, kRouterNoise, kDataSet, kEvaluate };
+enum class Purpose : uint64_t {
+  kModelInit = 1,
+  kRouterInit,
+  kDataOrder,
+  kAugment,
+  kRouterNoise,
+  kDataSet,
+  kEvaluate,
+  kCorruption
+};
 
 inline uint64_t purpose_seed(uint64_t run_seed, Purpose purpose) {
   return child_seed(run_seed, static_cast<uint64_t>(purpose));
