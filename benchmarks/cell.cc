@@ -19,7 +19,7 @@ Cell make_cell(const Suite& suite, const Task& task, const RouterEntry& router, 
     return cat(task.id, "-", router.label, "-s", seed, "-", sha256_hex(text.data(), text.size()).substr(0, 8));
   };
   cell.id = name();
-  for (const char* key : {"name", "evaluation"}) decides.erase(key);
+  for (const char* key : {"name", "evaluation", "robustness"}) decides.erase(key);
   cell.model = name();
   return cell;
 }
@@ -103,8 +103,8 @@ Json record_skeleton(const Cell& cell) {
 }
 
 Json to_json(const Progress& p) {
-  return {{"share", p.share},   {"step", p.step}, {"loss", p.loss}, {"units_per_s", p.units_per_s},
-          {"left_s", p.left_s}, {"unit", p.unit}};
+  return {{"share", p.share},   {"step", p.step}, {"loss", p.loss},  {"units_per_s", p.units_per_s},
+          {"left_s", p.left_s}, {"unit", p.unit}, {"doing", p.doing}};
 }
 
 std::optional<Progress> progress_from_line(const std::string& line) {
@@ -114,7 +114,7 @@ std::optional<Progress> progress_from_line(const std::string& line) {
     if (!j.contains(key) || !j[key].is_number()) return {};
   }
   if (!j.contains("unit") || !j["unit"].is_string()) return {};
-  return Progress{j["share"], j["step"], j["loss"], j["units_per_s"], j["left_s"], j["unit"]};
+  return Progress{j["share"], j["step"], j["loss"], j["units_per_s"], j["left_s"], j["unit"], j.value("doing", "")};
 }
 
 std::filesystem::path checkpoint_path(const std::filesystem::path& record) {

@@ -47,6 +47,7 @@ struct Progress {
   int64_t step = 0;
   double loss = 0, units_per_s = 0, left_s = 0;
   std::string unit = "image";
+  std::string doing = "";  // after training: what
 };
 Json to_json(const Progress&);
 // Empty when the line is something else: a plugin may write to stdout too.

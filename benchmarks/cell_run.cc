@@ -9,6 +9,7 @@
 #include "benchmarks/evaluate.h"
 #include "benchmarks/load_json.h"
 #include "benchmarks/metrics.h"
+#include "benchmarks/robustness_run.h"
 #include "benchmarks/train.h"
 #include "core/base/error.h"
 #include "core/base/parallel.h"
@@ -62,6 +63,7 @@ class Run {
   void load(const std::filesystem::path&);
   Evaluation evaluate(bool last);
   void add_curve_point();
+  void measure_robustness(const std::function<void(const Progress&)>& on_progress);
   void report_results();
   void report_timing();
   bool diverged() const { return !reason_.empty(); }
@@ -181,6 +183,24 @@ void Run::train(const std::function<void(const Progress&)>& on_progress) {
   add_curve_point();
 }
 
+void Run::measure_robustness(const std::function<void(const Progress&)>& on_progress) {
+  if (cell_.suite.robustness.level == "none" || diverged()) return;
+  model::Optimizer& optimizer = trainer_.optimizer();
+  if (optimizer.has_ema()) optimizer.swap_ema();
+  // Beside the model that is looked at: kept by this run, or by the one that trained it.
+  const std::filesystem::path folder = cell_.models.empty() ? record_path_.parent_path() : cell_.models;
+  RobustnessRun robustness(cell_, *workload_, early_model_path(cell_, folder));
+  const Stopwatch watch;
+  record_["robustness"] = robustness.run([&](size_t done, size_t all) {
+    const double seconds = watch.seconds();
+    on_progress({1, trainer_.steps(), last_.loss, 0,
+                 seconds / static_cast<double>(done) * static_cast<double>(all - done), unit_,
+                 cat("condition ", done, " of ", all)});
+  });
+  record_["timing"]["metrics"].push_back(metric_json("robustness_time", watch.seconds()));
+  if (optimizer.has_ema()) optimizer.swap_ema();
+}
+
 void Run::report_results() {
   const std::vector<NamedValue> results = workload_->results(last_);
   record_["task"].update(workload_->describe());
@@ -257,6 +277,7 @@ void Run::go(const std::function<void(const Progress&)>& on_progress) {
   train(on_progress);
   report_results();
   report_timing();
+  measure_robustness(on_progress);
   report::write_record(record_path_, record_);
   std::filesystem::remove(checkpoint_path(record_path_));
 }

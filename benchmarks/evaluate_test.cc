@@ -17,6 +17,10 @@ class Fixed : public Workload {
   const std::vector<moe::Site*>& sites() const override { return sites_; }
   double train(const Exec&, const moe::StepInfo&) override { return 0; }
   void update(const Exec&, const moe::StepInfo&) override {}
+  void show(const Stress&, int64_t) override {}
+  void unshow() override {}
+  std::vector<Stress> stresses(Stress::Kind) const override { return {}; }
+  std::unique_ptr<Workload> again(const Suite&) const override { return nullptr; }
   int64_t score_batches() const override { return 3; }
   Scored score(const Exec&, const moe::StepInfo& info, int64_t batch) override {
     seeds.push_back(info.run_seed);

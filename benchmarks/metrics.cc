@@ -86,6 +86,7 @@ const std::vector<MetricInfo>& metric_table() {
       {"gemm_share", "1", true, true, "train_flops_per_second over gemm_flops_per_second"},
       {"peak_memory", "B", false, true, "largest resident set of the cell's process"},
       {"wall_time", "s", false, true, "the whole cell: data, training, evaluation"},
+      {"robustness_time", "s", false, true, "all conditions of --robustness"},
   };
   static const std::vector<MetricInfo> table = [] {  // those of --analysis after the others
     std::vector<MetricInfo> all = measured;

@@ -58,6 +58,7 @@ Json overlaid(const RunOptions& o, Json j) {
     j["seeds"] = seeds;
   }
   if (o.budget != 0) j["budget"] = {{"train_flops", o.budget}};
+  if (!o.robustness.empty()) j["robustness"]["level"] = o.robustness;
   if (o.jobs != 0) j["jobs"] = o.jobs;
   if (o.threads != 0) j["threads"] = o.threads;
   if (o.time_limit_s != 0) j["time_limit_s"] = o.time_limit_s;
@@ -79,6 +80,7 @@ std::vector<std::string> command_of(const RunOptions& o, const Suite& suite, con
   if (suite.train_flops > 0) words.insert(words.end(), {"--budget", Json(suite.train_flops).dump()});
   words.insert(words.end(), {"--data", o.data_dir.string(), "--out", o.out.string()});
   if (o.analysis) words.push_back("--analysis");
+  if (!o.robustness.empty()) words.insert(words.end(), {"--robustness", o.robustness});
   return words;
 }
 

@@ -18,6 +18,7 @@ struct RunOptions {
   double budget = 0;  // training FLOPs; 0: the suite's
   std::filesystem::path data_dir = "datasets", out = "results";
   bool resume = false, retry_failed = false, dry_run = false, json = false, analysis = false;
+  std::string robustness;        // level; empty: the suite's
   bool keep_models = false;      // the trained model of each cell beside its record
   std::filesystem::path models;  // folder of trained models to take where they fit; empty: none
   int threads = 0, jobs = 0;     // 0: the suite's

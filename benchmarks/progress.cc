@@ -45,8 +45,14 @@ void ProgressBoard::update(int cell, const Progress& p) {
   if (!terminal_ && watch_.seconds() - running.printed_s < kPlainEvery) return;
   running.printed_s = watch_.seconds();
   clear_line();
-  std::fprintf(stream_, "[%d/%d] %s: %3.0f %%, %.0f %ss/s, loss %.4f, %s left, all %s left%s", cell, cells_,
-               running.name.c_str(), 100 * p.share, p.units_per_s, p.unit.c_str(), p.loss,
+  std::string doing = p.doing;
+  if (doing.empty()) {
+    char text[96];
+    std::snprintf(text, sizeof text, "%3.0f %%, %.0f %ss/s, loss %.4f", 100 * p.share, p.units_per_s, p.unit.c_str(),
+                  p.loss);
+    doing = text;
+  }
+  std::fprintf(stream_, "[%d/%d] %s: %s, %s left, all %s left%s", cell, cells_, running.name.c_str(), doing.c_str(),
                duration_text(p.left_s).c_str(), duration_text(left_s()).c_str(), terminal_ ? "" : "\n");
   std::fflush(stream_);
 }

@@ -43,6 +43,9 @@ void add_run_command(CLI::App& app, int& exit_code) {
   run->add_option("--models", o->models, "folder of kept models: those that fit are taken, not trained again")
       ->check(CLI::ExistingDirectory);
   run->add_flag("--analysis", o->analysis, "measure at the end what costs more than training should pay for");
+  run->add_option("--robustness", o->robustness,
+                  "corruptions, noise, lost experts, attacks ... on the trained models: none, quick or full")
+      ->check(CLI::IsMember({"none", "quick", "full"}));
   run->add_flag("--json", o->json, "result as JSON on stdout");
   run->footer(
       "Examples:\n"

@@ -146,6 +146,13 @@ Suite parse_suite(const Json& j, const std::string& what) {
   take(evaluation, ("curve_" + units).c_str(), suite.curve_units);
   take(evaluation, "stride", suite.stride);
   suite.valid_split = evaluation.value("split", "valid") == "valid";
+  const Json robustness = j.value("robustness", Json::object());
+  take(robustness, "level", suite.robustness.level);
+  take(robustness, units.c_str(), suite.robustness.units);
+  take(robustness, kind == "lm" ? "noises" : "corruptions", suite.robustness.only);
+  take(robustness, "shift", suite.robustness.shift);
+  for (const Json& a : robustness.value("attacks", Json::array()))
+    suite.robustness.attacks.push_back({Stress::Kind::kAttack, a.at("name"), 0, a.at("radius"), a.value("steps", 0)});
   try {
     for (const Json& task : j.at("tasks")) suite.tasks.push_back(parse_task(task, kind));
     for (const Json& router : j.at("routers")) suite.routers.push_back(parse_router(router, j.at("model")));

@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "benchmarks/stress.h"
 #include "core/base/json.h"
 #include "core/model/optimizer.h"
 #include "core/plugin/instance.h"
@@ -22,6 +23,15 @@ struct RouterEntry {
   std::string id, label;  // id: router id or path of a plugin file
   OptionText options;
   Json model;  // the suite's model with this router's overrides laid over it
+};
+
+// What `run --robustness` measures after training; see benchmarks/conditions.h.
+struct Robustness {
+  std::string level = "none";      // "none", "quick" or "full"
+  int64_t units = 0;               // images or tokens of each condition; 0: all
+  std::vector<std::string> only;   // corruptions or noises instead of the level's; empty: the level's
+  std::vector<Stress> attacks;     // instead of the level's; images only
+  std::vector<std::string> shift;  // other data sets of the same form
 };
 
 struct Suite {
@@ -44,7 +54,8 @@ struct Suite {
   int64_t curve_units = 0;  // images or tokens per point of the learning curve before the last; 0: all
   int64_t stride = 0;       // text only: by how many tokens evaluation windows advance; 0: by the context
   bool valid_split = true;  // text only: evaluate on the validation split, not on the test split
-  Json source;              // what all of the above was read from
+  Robustness robustness;
+  Json source;  // what all of the above was read from
 
   const char* unit() const;         // of the kind: "image" or "token"
   std::string budget_text() const;  // "3e+08 training FLOPs"

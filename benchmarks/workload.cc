@@ -1,6 +1,10 @@
 #include "benchmarks/workload.h"
 
+#include <algorithm>
+#include <numeric>
+
 #include "core/base/error.h"
+#include "core/base/philox.h"
 #include "core/plugin/loader.h"
 
 namespace swy::bench {
@@ -14,6 +18,20 @@ std::unique_ptr<Instance> make_router_instance(const Suite& cell, size_t sites) 
   const RouterEntry& router = cell.routers.at(0);
   if (router.id == kNoRouter) return nullptr;
   return std::make_unique<Instance>(*find_router(router.id).router, router.options, static_cast<int32_t>(sites));
+}
+
+std::vector<int64_t> reordered(const std::string& how, int64_t n, uint64_t seed) {
+  std::vector<int64_t> order(static_cast<size_t>(n));
+  std::iota(order.begin(), order.end(), 0);
+  if (how == "reversed") {
+    std::reverse(order.begin(), order.end());
+  } else if (how == "shuffled") {
+    Random random(seed);
+    for (size_t i = order.size(); i > 1; --i) std::swap(order[i - 1], order[random.below(static_cast<uint32_t>(i))]);
+  } else {
+    usage_error("unknown order '", how, "'; known: reversed, shuffled");
+  }
+  return order;
 }
 
 void require_one_step(const Suite& suite, double flops, double units) {

@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "benchmarks/stress.h"
 #include "benchmarks/suite.h"
 #include "core/device/exec.h"
 #include "core/device/params.h"
@@ -31,6 +32,10 @@ struct Scored {
   int64_t sequences = 0, tokens = 0;   // of the sites: [sequences, tokens]
   const int32_t* token = nullptr;      // [sequences, tokens] ids; null where tokens have none
   const int32_t* cluster = nullptr;    // [sequences, tokens] planted cluster, -1: padding; null where none is planted
+  // After show(): which image, or for text which token of the clean data, each row is about (-1: none), and 1 where the
+  // row's target is the clean one (null: everywhere).
+  const int64_t* place = nullptr;   // [rows]
+  const uint8_t* intact = nullptr;  // [rows]
 };
 
 // A value under its name in metrics.cc.
@@ -57,6 +62,14 @@ class Workload {
   virtual void update(const Exec&, const moe::StepInfo&) = 0;  // after the optimiser: routers see their load
 
   // ---- evaluation ----
+  // From now on score() goes over the first `most` images or tokens (0: all) under this stress, text in windows without
+  // overlap; unshow() goes back to all of the data as it is. Throws Error (usage) where the stress does not apply.
+  virtual void show(const Stress&, int64_t most) = 0;
+  virtual void unshow() = 0;
+  // The stresses of a kind that apply here, by name: corruptions of colour images, noises that the tokenizer can write.
+  virtual std::vector<Stress> stresses(Stress::Kind) const = 0;
+  // The same data in another model of the cell: for what is fixed when a model is built.
+  virtual std::unique_ptr<Workload> again(const Suite& cell) const = 0;
   virtual int64_t score_batches() const = 0;
   virtual Scored score(const Exec&, const moe::StepInfo&, int64_t batch) = 0;  // no gradient
   // What an evaluation says, for the curve and the record. The first one is the headline: tables rank by it.
@@ -87,6 +100,10 @@ const Modality& language_modality();
 // ---- for modalities ----
 // The cell's router for a model with so many routed places; null for the dense model.
 std::unique_ptr<Instance> make_router_instance(const Suite& cell, size_t sites);
+// The numbers 0 to n - 1 "reversed" or "shuffled"; throws Error (usage) on another name.
+std::vector<int64_t> reordered(const std::string& how, int64_t n, uint64_t seed);
+// Of all draws of a stress: every run, router and seed meets the same one.
+inline constexpr uint64_t kStressSeed = 1;
 // Throws Error (usage) unless the budget pays for one step that takes at least so many FLOPs and so many units.
 void require_one_step(const Suite&, double flops, double units);
 

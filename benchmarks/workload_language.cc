@@ -17,6 +17,7 @@
 #include "core/base/philox.h"
 #include "core/base/seed.h"
 #include "core/base/suggest.h"
+#include "data/noise/noisy_split.h"
 #include "data/text_batcher.h"
 
 namespace swy::bench {
@@ -46,8 +47,11 @@ data::TextBatcherOptions batcher_options(const Suite& suite, int64_t batch, int6
 
 class LanguageWorkload : public Workload {
  public:
-  LanguageWorkload(const Suite& suite, data::TextDataset data)
-      : set_(std::move(data)),
+  LanguageWorkload(const Suite& suite, std::shared_ptr<const data::TextDataset> data,
+                   const std::filesystem::path& data_dir)
+      : data_(std::move(data)),
+        set_(*data_),
+        data_dir_(data_dir),
         split_(suite.valid_split ? set_.valid : set_.test),
         split_name_(suite.valid_split ? "valid" : "test"),
         config_(lm_config(suite.routers.at(0), set_.vocabulary, set_.planted_clusters)),
@@ -93,10 +97,47 @@ class LanguageWorkload : public Workload {
   }
   void update(const Exec& ex, const moe::StepInfo& info) override { lm_.update(ex, info); }
 
-  int64_t score_batches() const override { return score_batcher_.eval_batches(split_, stride_); }
+  void show(const Stress& stress, int64_t most) override {
+    unshow();
+    shown_ = std::make_unique<Shown>();
+    data::NoisySplit& text = shown_->text;
+    const auto all = static_cast<int64_t>(split_.token.size());
+    const int64_t tokens = most > 0 ? std::min(most + 1, all) : all;
+    text.split = prefix(split_, tokens);
+    switch (stress.kind) {
+      case Stress::Kind::kNone:
+      case Stress::Kind::kOrder: break;
+      case Stress::Kind::kNoise:
+        text = data::add_noise(set_, text.split, data::find_noise(stress.name), stress.value, kStressSeed);
+        break;
+      case Stress::Kind::kShift: text.split = data::load_shifted(set_, stress.name, data_dir_, tokens); break;
+      default: usage_error("'", stress.name, "' is a stress of images; text has noises");
+    }
+    shown_->aligned = stress.kind != Stress::Kind::kShift;
+    const int64_t windows = shown_->cut(config_.context, tokens - 1, stress.kind == Stress::Kind::kNoise);
+    if (stress.kind == Stress::Kind::kOrder) shown_->order = reordered(stress.name, windows, kStressSeed);
+    shown_->place.resize(token_.size()), shown_->intact.resize(token_.size());
+  }
+  void unshow() override { shown_.reset(); }
+  std::vector<Stress> stresses(Stress::Kind kind) const override {
+    std::vector<Stress> all;
+    if (kind == Stress::Kind::kNoise)
+      for (const data::Noise& n : data::noises())
+        for (size_t s = 0; data::applies(n, set_) && s < n.rates.size(); ++s)
+          all.push_back({kind, n.name, static_cast<int>(s) + 1, n.rates[s], 0});
+    return all;
+  }
+  std::unique_ptr<Workload> again(const Suite& cell) const override {
+    return std::make_unique<LanguageWorkload>(cell, data_, data_dir_);
+  }
+  int64_t score_batches() const override {
+    if (!shown_) return score_batcher_.eval_batches(split_, stride_);
+    return (shown_->windows() + score_batcher_.batch_size() - 1) / score_batcher_.batch_size();
+  }
   Scored score(const Exec& ex, const moe::StepInfo& info, int64_t batch) override {
     Scored s;
-    s.sequences = score_batcher_.eval_batch(split_, stride_, batch, token_.data(), target_.data(), cluster());
+    s.sequences = shown_ ? show_batch(batch)
+                         : score_batcher_.eval_batch(split_, stride_, batch, token_.data(), target_.data(), cluster());
     s.tokens = config_.context;
     s.rows = s.sequences * s.tokens;
     s.units = mark_padding(s.rows);
@@ -116,6 +157,7 @@ class LanguageWorkload : public Workload {
     s.confidence = confidence_.data();
     s.token = token_.data();
     s.cluster = cluster();
+    if (shown_) s.place = shown_->place.data(), s.intact = shown_->intact.data();
     return s;
   }
 
@@ -139,6 +181,61 @@ class LanguageWorkload : public Workload {
   }
 
  private:
+  // What show() asked for: a text, the windows it is cut into, and of the batch that is scored what it came from.
+  struct Shown {
+    data::NoisySplit text;       // without noise source and unchanged are empty: every token is itself
+    bool aligned = true;         // its tokens are those of the evaluated split
+    std::vector<int64_t> begin;  // [windows + 1] first tokens
+    std::vector<int64_t> order;  // [windows]; empty: as they are
+    std::vector<int64_t> place;  // [rows]
+    std::vector<uint8_t> intact;
+
+    int64_t windows() const { return static_cast<int64_t>(begin.size()) - 1; }
+    int64_t cut(int64_t context, int64_t clean_targets, bool noisy) {
+      const int64_t targets = static_cast<int64_t>(text.split.token.size()) - 1;
+      if (noisy)
+        begin = data::window_starts(text, clean_targets, context);
+      else
+        for (int64_t at = 0; at < targets; at += context) begin.push_back(at);
+      while (!begin.empty() && begin.back() >= targets) begin.pop_back();
+      begin.push_back(targets);
+      return windows();
+    }
+    int64_t source(int64_t token) const {
+      const auto t = static_cast<size_t>(token);
+      if (!aligned) return -1;
+      return text.source.empty() ? token : text.unchanged[t] ? text.source[t] : -1;
+    }
+  };
+
+  static data::TextSplit prefix(const data::TextSplit& whole, int64_t tokens) {
+    data::TextSplit part;
+    part.token.assign(whole.token.begin(), whole.token.begin() + tokens);
+    if (!whole.cluster.empty()) part.cluster.assign(whole.cluster.begin(), whole.cluster.begin() + tokens);
+    part.units = whole.units * static_cast<double>(tokens) / static_cast<double>(whole.token.size());
+    return part;
+  }
+
+  // Fills tokens, targets and clusters of a batch of what is shown; returns how many sequences.
+  int64_t show_batch(int64_t batch) {
+    Shown& shown = *shown_;
+    const int64_t first = batch * score_batcher_.batch_size(), context = config_.context;
+    const int64_t n = std::min(score_batcher_.batch_size(), shown.windows() - first);
+    for (int64_t i = 0; i < n; ++i) {
+      const int64_t w = shown.order.empty() ? first + i : shown.order[static_cast<size_t>(first + i)];
+      const int64_t start = shown.begin[static_cast<size_t>(w)], end = shown.begin[static_cast<size_t>(w) + 1];
+      const auto row = static_cast<size_t>(i * context);
+      score_batcher_.window(shown.text.split, start, start, end, token_.data() + row, target_.data() + row,
+                            cluster() ? cluster() + row : nullptr);
+      for (int64_t t = 0; t < context; ++t) {
+        const bool scored = target_[row + static_cast<size_t>(t)] >= 0;
+        shown.place[row + static_cast<size_t>(t)] = scored ? shown.source(start + t) : -1;
+        shown.intact[row + static_cast<size_t>(t)] = scored && shown.source(start + t + 1) >= 0;
+      }
+    }
+    return n;
+  }
+
   int32_t* cluster() { return cluster_.empty() ? nullptr : cluster_.data(); }
 
   // Every window ends with a target that is scored; what comes after it is padding. Returns how many tokens are none.
@@ -153,7 +250,9 @@ class LanguageWorkload : public Workload {
     return real;
   }
 
-  data::TextDataset set_;
+  std::shared_ptr<const data::TextDataset> data_;
+  const data::TextDataset& set_;
+  std::filesystem::path data_dir_;
   const data::TextSplit& split_;
   const char* split_name_;
   model::LmConfig config_;
@@ -165,6 +264,7 @@ class LanguageWorkload : public Workload {
   std::vector<int32_t> token_, target_, predicted_, cluster_;
   std::vector<float> loss_, confidence_;
   std::vector<uint8_t> mask_;
+  std::unique_ptr<Shown> shown_;
 };
 
 class LanguageModality : public Modality {
@@ -199,7 +299,9 @@ class LanguageModality : public Modality {
   }
   std::unique_ptr<Workload> make(const Suite& cell, const std::filesystem::path& data_dir) const override {
     const Task& task = cell.tasks.at(0);
-    return std::make_unique<LanguageWorkload>(cell, data::load_text(task.dataset, data_dir, text_options(task)));
+    return std::make_unique<LanguageWorkload>(
+        cell, std::make_shared<data::TextDataset>(data::load_text(task.dataset, data_dir, text_options(task))),
+        data_dir);
   }
   std::unique_ptr<Workload> make_on_noise(const Suite& cell, const Json& shape) const override {
     data::TextDataset noise;
@@ -215,7 +317,8 @@ class LanguageModality : public Modality {
             static_cast<int32_t>(random.below(static_cast<uint32_t>(noise.planted_clusters))));
     }
     noise.train.units = static_cast<double>(noise.train.token.size());
-    return std::make_unique<LanguageWorkload>(cell, std::move(noise));
+    return std::make_unique<LanguageWorkload>(cell, std::make_shared<data::TextDataset>(std::move(noise)),
+                                              std::filesystem::path());
   }
 };
 

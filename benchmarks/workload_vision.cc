@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "benchmarks/attack.h"
 #include "benchmarks/evaluate.h"
 #include "benchmarks/model_json.h"
 #include "benchmarks/timing.h"
@@ -14,6 +15,7 @@
 #include "core/base/suggest.h"
 #include "core/ops/loss.h"
 #include "data/batcher.h"
+#include "data/corrupt/source.h"
 
 namespace swy::bench {
 namespace {
@@ -47,8 +49,11 @@ data::BatcherOptions batcher_options(const Suite& suite) {
 
 class VisionWorkload : public Workload {
  public:
-  VisionWorkload(const Suite& suite, data::ImageDataset data)
-      : set_(std::move(data)),
+  VisionWorkload(const Suite& suite, std::shared_ptr<const data::ImageDataset> data,
+                 const std::filesystem::path& data_dir)
+      : data_(std::move(data)),
+        set_(*data_),
+        data_dir_(data_dir),
         config_(vit_config(suite.routers.at(0), set_)),
         router_(make_router_instance(suite, config_.routed_layers.size())),
         smoothing_(suite.label_smoothing),
@@ -59,7 +64,7 @@ class VisionWorkload : public Workload {
              purpose_seed(static_cast<uint64_t>(suite.seeds.at(0)), Purpose::kModelInit)) {
     const auto most = static_cast<size_t>(std::max(suite.batch, suite.evaluation_batch));
     images_.resize(most * static_cast<size_t>(set_.image_size()));
-    dlogits_.resize(static_cast<size_t>(batch_ * set_.classes));
+    dlogits_.resize(most * static_cast<size_t>(set_.classes));
     for (auto* v : {&loss_, &confidence_}) v->resize(most);
     for (auto* v : {&labels_, &predicted_}) v->resize(most);
     if (planted_clusters() > 0) cluster_.resize(most * static_cast<size_t>(set_.planted_patches()));
@@ -92,10 +97,46 @@ class VisionWorkload : public Workload {
   }
   void update(const Exec& ex, const moe::StepInfo& info) override { vit_.update(ex, info); }
 
-  int64_t score_batches() const override { return test_batcher_.test_batches(); }
+  void show(const Stress& stress, int64_t most) override {
+    unshow();
+    shown_.emplace();
+    shown_->images = most > 0 ? std::min(most, set_.test.count) : set_.test.count;
+    switch (stress.kind) {
+      case Stress::Kind::kNone: break;
+      case Stress::Kind::kCorruption: {
+        const data::Corruption& corruption = data::find_corruption(stress.name);
+        const std::filesystem::path published = data::find_published(set_, data_dir_);
+        if (published.empty())
+          shown_->corrupted.emplace(set_, corruption, stress.severity);
+        else
+          shown_->corrupted.emplace(set_, corruption, stress.severity, published);
+        break;
+      }
+      case Stress::Kind::kAttack: shown_->attack.emplace(stress, set_, kStressSeed); break;
+      case Stress::Kind::kOrder: shown_->order = reordered(stress.name, shown_->images, kStressSeed); break;
+      case Stress::Kind::kShift: shown_->shifted = load_shifted(stress.name, shown_->images); break;
+      case Stress::Kind::kNoise: usage_error("noise '", stress.name, "' is one of text; images have corruptions");
+    }
+  }
+  void unshow() override { shown_.reset(); }
+  std::vector<Stress> stresses(Stress::Kind kind) const override {
+    std::vector<Stress> all;
+    if (kind == Stress::Kind::kCorruption && set_.channels == 3)
+      for (const data::Corruption& c : data::corruptions())
+        for (int s = 1; s <= data::kSeverities; ++s) all.push_back({kind, c.name, s, 0, 0});
+    return all;
+  }
+  std::unique_ptr<Workload> again(const Suite& cell) const override {
+    return std::make_unique<VisionWorkload>(cell, data_, data_dir_);
+  }
+  int64_t score_batches() const override {
+    return shown_ ? (shown_->images + test_batcher_.batch_size() - 1) / test_batcher_.batch_size()
+                  : test_batcher_.test_batches();
+  }
   Scored score(const Exec& ex, const moe::StepInfo& info, int64_t batch) override {
-    int32_t* cluster = cluster_.empty() ? nullptr : cluster_.data();
-    const int64_t n = test_batcher_.test_batch(batch, images_.data(), labels_.data(), cluster);
+    int32_t* cluster = cluster_.empty() || shown_ ? nullptr : cluster_.data();
+    const int64_t n =
+        shown_ ? show_batch(info, batch) : test_batcher_.test_batch(batch, images_.data(), labels_.data(), cluster);
     Scored s;
     const Stopwatch watch;
     vit_.forward(ex, info, images_.data(), static_cast<int32_t>(n));
@@ -111,6 +152,7 @@ class VisionWorkload : public Workload {
     s.predicted = predicted_.data();
     s.confidence = confidence_.data();
     s.cluster = cluster;
+    if (shown_) s.place = shown_->place.data();
     return s;
   }
   std::vector<NamedValue> results(const Evaluation& e) const override {
@@ -118,6 +160,61 @@ class VisionWorkload : public Workload {
   }
 
  private:
+  // What show() asked for.
+  struct Shown {
+    int64_t images = 0;
+    std::optional<data::CorruptedTest> corrupted;
+    std::optional<Attack> attack;
+    std::vector<int64_t> order;  // [images]; empty: as they are
+    std::optional<data::ImageDataset> shifted;
+    std::vector<int64_t> place;  // [B] of the batch
+  };
+
+  // Fills images and labels of a batch of what is shown; returns how many.
+  int64_t show_batch(const moe::StepInfo& info, int64_t batch) {
+    Shown& shown = *shown_;
+    const int64_t first = batch * test_batcher_.batch_size(), size = set_.image_size();
+    const int64_t n = std::min(test_batcher_.batch_size(), shown.images - first);
+    shown.place.clear();
+    for (int64_t i = first; i < first + n; ++i)
+      shown.place.push_back(shown.shifted ? -1 : shown.order.empty() ? i : shown.order[static_cast<size_t>(i)]);
+    if (shown.corrupted) {
+      shown.corrupted->batch(first, first + n, images_.data(), labels_.data());
+    } else {
+      const data::ImageSplit& from = shown.shifted ? shown.shifted->test : set_.test;
+      for (int64_t i = 0; i < n; ++i) {
+        const int64_t image = shown.shifted ? first + i : shown.place[static_cast<size_t>(i)];
+        data::normalise(set_, from.pixels.data() + image * size, images_.data() + i * size);
+        labels_[static_cast<size_t>(i)] = from.labels[static_cast<size_t>(image)];
+      }
+    }
+    if (shown.attack) attack(info, first, n);
+    return n;
+  }
+
+  // The attacker knows all: each of its steps is a forward and a backward pass of the model as it is used.
+  void attack(const moe::StepInfo& info, int64_t first, int64_t n) {
+    Tally uncharged;
+    const Exec ex{&uncharged};
+    shown_->attack->run(first, n, images_.data(), [&](const float* images, float* dimages) {
+      vit_.forward(ex, info, images, static_cast<int32_t>(n));
+      ops::cross_entropy(ex, n, config_.classes, 0, vit_.logits(), labels_.data(), 1, loss_.data(), dlogits_.data());
+      vit_.backward(ex, info, dlogits_.data(), dimages);
+      vit_.params().zero_grads();
+    });
+  }
+
+  data::ImageDataset load_shifted(const std::string& id, int64_t& images) const {
+    data::ImageDataset other = data::load_images(id, data_dir_);
+    if (other.channels != set_.channels || other.height != set_.height || other.width != set_.width ||
+        other.classes != set_.classes)
+      usage_error("data set '", id, "' has ", other.classes, " classes of ", other.channels, " x ", other.height, " x ",
+                  other.width, "; a model of '", set_.id, "' can be evaluated on ", set_.classes, " of ", set_.channels,
+                  " x ", set_.height, " x ", set_.width);
+    images = std::min(images, other.test.count);
+    return other;
+  }
+
   // The most likely class of each image (lowest on ties) and its probability.
   void judge(int64_t n) {
     for (int64_t i = 0; i < n; ++i) {
@@ -129,7 +226,9 @@ class VisionWorkload : public Workload {
     }
   }
 
-  data::ImageDataset set_;
+  std::shared_ptr<const data::ImageDataset> data_;
+  const data::ImageDataset& set_;
+  std::filesystem::path data_dir_;
   model::VitConfig config_;
   std::unique_ptr<Instance> router_;
   float smoothing_;
@@ -138,6 +237,7 @@ class VisionWorkload : public Workload {
   model::Vit vit_;
   std::vector<float> images_, dlogits_, loss_, confidence_;
   std::vector<int32_t> labels_, predicted_, cluster_;
+  std::optional<Shown> shown_;
 };
 
 data::ImageDataset without_images(const Json& shape) {
@@ -176,7 +276,9 @@ class VisionModality : public Modality {
   }
   std::unique_ptr<Workload> make(const Suite& cell, const std::filesystem::path& data_dir) const override {
     const Task& task = cell.tasks.at(0);
-    return std::make_unique<VisionWorkload>(cell, data::load_images(task.dataset, data_dir, dataset_options(task)));
+    return std::make_unique<VisionWorkload>(
+        cell, std::make_shared<data::ImageDataset>(data::load_images(task.dataset, data_dir, dataset_options(task))),
+        data_dir);
   }
   std::unique_ptr<Workload> make_on_noise(const Suite& cell, const Json& shape) const override {
     data::ImageDataset noise = without_images(shape);
@@ -188,7 +290,8 @@ class VisionModality : public Modality {
         noise.train.pixels.push_back(static_cast<uint8_t>(random.below(256)));
     }
     data::finish_dataset(noise);
-    return std::make_unique<VisionWorkload>(cell, std::move(noise));
+    return std::make_unique<VisionWorkload>(cell, std::make_shared<data::ImageDataset>(std::move(noise)),
+                                            std::filesystem::path());
   }
 };
 

@@ -88,20 +88,22 @@ int64_t TextBatcher::eval_batch(const TextSplit& split, int64_t stride, int64_t 
     const int64_t start = (index * options_.batch + filled) * stride;
     const int64_t scored = start == 0 ? 0 : start + context - stride;  // the first position whose target counts here
     if (scored >= targets) break;
-    const int64_t length = std::min(context, targets - start);
-    int32_t* tokens = token + filled * context;
-    int32_t* wanted = target + filled * context;
-    std::copy_n(split.token.data() + start, length, tokens);
-    std::fill(tokens + length, tokens + context, 0);
-    for (int64_t i = 0; i < context; ++i) {
-      wanted[i] = i < length && start + i >= scored ? split.token[start + i + 1] : -1;
-    }
-    if (cluster) {
-      std::copy_n(split.cluster.data() + start, length, cluster + filled * context);
-      std::fill(cluster + filled * context + length, cluster + (filled + 1) * context, 0);
-    }
+    window(split, start, scored, targets, token + filled * context, target + filled * context,
+           cluster ? cluster + filled * context : nullptr);
   }
   return filled;
+}
+
+void TextBatcher::window(const TextSplit& split, int64_t start, int64_t from, int64_t to, int32_t* token,
+                         int32_t* target, int32_t* cluster) const {
+  const int64_t context = options_.context, length = std::min(context, size_of(split) - 1 - start);
+  std::copy_n(split.token.data() + start, length, token);
+  std::fill(token + length, token + context, 0);
+  for (int64_t i = 0; i < context; ++i)
+    target[i] = i < length && start + i >= from && start + i < to ? split.token[start + i + 1] : -1;
+  if (!cluster) return;
+  std::copy_n(split.cluster.data() + start, length, cluster);
+  std::fill(cluster + length, cluster + context, 0);
 }
 
 }  // namespace swy::data

@@ -46,6 +46,12 @@ class TextBatcher {
   int64_t eval_batch(const TextSplit& split, int64_t stride, int64_t index, int32_t* token, int32_t* target,
                      int32_t* cluster = nullptr) const;
 
+  // One window by itself: fills token, target and cluster [S] from split position `start` on. Scored are the targets of
+  // the positions [from, to); other targets are -1, and what does not fit before the end of the split as above.
+  // REQUIRES: 0 <= start < tokens of the split - 1.
+  void window(const TextSplit& split, int64_t start, int64_t from, int64_t to, int32_t* token, int32_t* target,
+              int32_t* cluster = nullptr) const;
+
  private:
   void shuffle(int64_t epoch);
 

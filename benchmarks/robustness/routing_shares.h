@@ -17,15 +17,15 @@ namespace swy::bench {
 
 class RoutingShares {
  public:
-  RoutingShares(int64_t tokens, int32_t experts);
+  explicit RoutingShares(int32_t experts) : experts_(experts) {}
 
-  int64_t tokens() const { return static_cast<int64_t>(seen_.size()); }
+  int64_t tokens() const { return static_cast<int64_t>(seen_.size()); }  // the last one seen, plus 1
   int32_t experts() const { return experts_; }
-  void see(int64_t token) { seen_[static_cast<size_t>(token)] = 1; }  // it was routed, to whatever add() says
-  void add(int64_t token, int32_t expert, float weight);
+  void see(int64_t token);                                // it was routed, to whatever add() will say
+  void add(int64_t token, int32_t expert, float weight);  // REQUIRES: the token was seen
   void clear();
 
-  bool seen(int64_t token) const { return seen_[static_cast<size_t>(token)]; }
+  bool seen(int64_t token) const { return token < tokens() && seen_[static_cast<size_t>(token)]; }
   // [E] shares that sum to 1, or zeros where no expert took the token.
   std::vector<double> shares(int64_t token) const;
 
@@ -39,7 +39,7 @@ struct Churn {
   int64_t tokens = 0;  // seen in both, and counted
   double changed = 0, moved = 0;
 };
-// Of the tokens seen in both. Throws Error (usage) when tokens or experts differ in number.
+// Of the tokens seen in both. Throws Error (usage) when the experts differ in number.
 Churn churn(const RoutingShares& before, const RoutingShares& after);
 
 }  // namespace swy::bench
