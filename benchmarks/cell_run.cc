@@ -33,6 +33,14 @@ Json work_json(const Tally& tally, double scale = 1) {
   return j;
 }
 
+Json flops_by_part(const Tally& tally) {
+  const auto of = [&](Part part) {
+    return tally.of(part, Pass::kForward).flops + tally.of(part, Pass::kBackward).flops +
+           tally.of(part, Pass::kUpdate).flops;
+  };
+  return {{"model", of(Part::kModel)}, {"experts", of(Part::kExperts)}, {"router", of(Part::kRouter)}};
+}
+
 Json named(const std::vector<std::string>& names, const std::vector<double>& values) {
   Json j = Json::object();
   for (size_t i = 0; i < names.size(); ++i) j[names[i]] = values[i];
@@ -103,6 +111,7 @@ void Run::add_curve_point() {
   Json point = {{"progress", trainer_.budget().progress()},
                 {"step", trainer_.steps()},
                 {"flops", trainer_.flops()},
+                {"flops_by_part", flops_by_part(trainer_.tally())},
                 {"train_loss", window_.loss},
                 {"test_" + unit_ + "s", last_.scored}};
   for (const NamedValue& v : workload_->results(last_)) point[v.metric] = v.value;
