@@ -35,6 +35,14 @@ std::string RouterRecords::seeds_text() const {
   return text;
 }
 
+std::string RouterRecords::causal_mark() const {
+  if (ok.empty() || !ok.begin()->second->contains("causality")) return "";
+  const Json& causality = ok.begin()->second->at("causality");
+  const Json &score = causality.at("score").at("causal"), &train = causality.at("train").at("causal");
+  if (score.is_null()) return kNoClaim;
+  return score == false ? kSeesLater : train == false ? kTrainedOnLater : "";
+}
+
 std::vector<const RouterRecords*> TaskRecords::ranked() const {
   std::vector<const RouterRecords*> rows;
   for (const auto& [label, row] : routers) rows.push_back(&row);

@@ -10,6 +10,10 @@
 
 namespace swy::report {
 
+// How routers of text that see later tokens are marked: in evaluation too, in training only, and those that say
+// nothing.
+inline constexpr const char *kSeesLater = "†", *kTrainedOnLater = "‡", *kNoClaim = "?";
+
 // The records of one router label. Cells that did not end well are counted and never averaged.
 struct RouterRecords {
   std::string label, router;
@@ -20,6 +24,8 @@ struct RouterRecords {
   double average(const std::string& metric) const;              // NaN without any
   double flops(const std::string& part) const;                  // of training, all seeds: "model", "experts", "router"
   std::string seeds_text() const;                               // "3, 1 crashed"
+  // Empty for a causal router, and where the records do not say (images; records before 1.2.0).
+  std::string causal_mark() const;
 };
 
 struct TaskRecords {

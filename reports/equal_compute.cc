@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
+#include <set>
 
 #include "reports/plot.h"
 #include "reports/record.h"
@@ -186,7 +187,7 @@ void Figure::rows() {
     svg_.begin_group("row", d.router->label);
     svg_.line({{kSample, y}, {kSample + 34, y}}, {d.look.colour, 1.8, d.look.dash});
     svg_.marker(d.look.marker, {kSample + 17, y}, d.look.colour);
-    std::string label = d.router->label;
+    std::string label = d.router->label + d.router->causal_mark();
     for (const auto& [state, n] : d.router->other) label += " (" + std::to_string(n) + " " + state + ")";
     svg_.text({kLabel, y + 4}, label, Anchor::kStart, plain);
     std::vector<double> values = d.router->values(task_.headline.metric);
@@ -217,8 +218,10 @@ void Figure::rows() {
 void Figure::notes() {
   size_t seeds = 0;
   bool subset = false;
+  std::set<std::string> marks;
   for (const Drawn& d : drawn_) {
     seeds = std::max(seeds, d.router->ok.size());
+    marks.insert(d.router->causal_mark());
     for (const auto& [seed, record] : d.router->ok) {
       const Json& curve = record->at("curve");
       const std::string key = "test_" + task_.unit + "s";
@@ -230,10 +233,14 @@ void Figure::notes() {
                                      " and ± are 95 % Student-t intervals."
                                : "One seed: no interval.";
   if (subset) text += " Points before the last are of the first part of the evaluation data.";
+  std::string later;
+  if (marks.count(kSeesLater)) later += std::string(" ") + kSeesLater + " sees later tokens in evaluation too.";
+  if (marks.count(kTrainedOnLater)) later += std::string(" ") + kTrainedOnLater + " sees later tokens in training.";
+  if (marks.count(kNoClaim)) later += std::string(" ") + kNoClaim + " makes no claim to be causal.";
   const Svg::Font font{11, kInk, false, false};
   svg_.text({kLeft, bottom_ + 56}, text, Svg::Anchor::kStart, font);
   svg_.text({kLeft, bottom_ + 71},
-            "Lower panel: counted training FLOPs of one " + task_.unit + " since the point before.",
+            "Lower panel: counted training FLOPs of one " + task_.unit + " since the point before." + later,
             Svg::Anchor::kStart, font);
 }
 

@@ -11,7 +11,7 @@
 namespace swy::report {
 namespace {
 
-size_t width_of(const std::string& text) {  // code points: the only multi-byte character in use is one column wide
+size_t width_of(const std::string& text) {  // code points: all characters in use are one column wide
   return static_cast<size_t>(std::count_if(text.begin(), text.end(), [](char c) { return (c & 0xC0) != 0x80; }));
 }
 
@@ -66,6 +66,29 @@ std::string data_text(const Json& record) {
   return text + (stride == context ? "disjoint" : "advancing by " + std::to_string(stride));
 }
 
+// One note for each mark in use, with the routers' own reasons.
+std::vector<std::string> causality_notes(const std::vector<const RouterRecords*>& rows) {
+  const auto note = [&](const char* mark, const char* phase, const std::string& meaning) {
+    std::string text;
+    for (const RouterRecords* row : rows) {
+      if (row->causal_mark() != mark) continue;
+      text += (text.empty() ? "" : "; ") + row->label;
+      if (phase) {
+        const Json& reason = row->ok.begin()->second->at("causality").at(phase).at("reason");
+        if (reason.is_string()) text += " (" + reason.get<std::string>() + ")";
+      }
+    }
+    return text.empty() ? text : mark + (" " + meaning) + ": " + text;
+  };
+  std::vector<std::string> notes = {
+      note(kSeesLater, "score",
+           "later tokens reach earlier ones in evaluation too, so the score is not one of a causal model"),
+      note(kTrainedOnLater, "train", "later tokens reach earlier ones in training only"),
+      note(kNoClaim, nullptr, "makes no claim to be causal")};
+  std::erase(notes, "");
+  return notes;
+}
+
 Table table_of(const TaskRecords& task) {
   const std::vector<const RouterRecords*> rows = task.ranked();
   const RouterRecords* control = nullptr;
@@ -89,7 +112,7 @@ Table table_of(const TaskRecords& task) {
   for (const RouterRecords* row : rows) {
     std::vector<double> values = row->values(headline.metric);
     for (double& v : values) v *= headline.scale;
-    table.rows.push_back({row->label, row->seeds_text(),
+    table.rows.push_back({row->label + row->causal_mark(), row->seeds_text(),
                           with_interval(t_interval(values), headline.format, headline.format),
                           against(*row, control, headline, higher)});
     for (const Shown& s : others) table.rows.back().push_back(number(s.scale * row->average(s.metric), s.format));
@@ -111,6 +134,7 @@ Table table_of(const TaskRecords& task) {
     table.notes.push_back(std::string("minus random: difference paired by seed with its 95 % interval") +
                           (higher ? "" : ", below 0 is better") + "; not separable = the interval holds 0");
   }
+  for (std::string& text : causality_notes(rows)) table.notes.push_back(std::move(text));
   table.notes.push_back("of GEMM: rate of the training step as a share of a dense 1024^3 GEMM in the same process");
   return table;
 }
