@@ -4,6 +4,7 @@
 #include <memory>
 
 #include "benchmarks/analysis_run.h"
+#include "benchmarks/causality.h"
 #include "benchmarks/cell.h"
 #include "benchmarks/environment.h"
 #include "benchmarks/evaluate.h"
@@ -60,6 +61,7 @@ class Run {
         unit_(cell.suite.unit()) {
     if (cell.analysis && !workload_->sites().empty())
       analysis_ = std::make_unique<AnalysisRun>(*workload_, static_cast<uint64_t>(cell.seed()));
+    if (unit_ == "token") record_["causality"] = causality_of(workload_->sites());
   }
 
   void go(const std::function<void(const Progress&)>& on_progress);
@@ -99,7 +101,10 @@ Evaluation Run::evaluate(bool last) {
                                       .progress = progress,
                                       .planted = last,
                                       .observer = last ? analysis_.get() : nullptr});
-  if (last && analysis_) record_["analysis"] = analysis_->result();
+  if (last && analysis_) {
+    analysis_->drop_top_experts(evaluator_, progress);
+    record_["analysis"] = analysis_->result();
+  }
   if (optimizer.has_ema()) optimizer.swap_ema();
   return result;
 }

@@ -3,6 +3,7 @@
 #include <iostream>
 
 #include "benchmarks/commands.h"
+#include "benchmarks/summary.h"
 #include "core/base/error.h"
 #include "core/base/files.h"
 #include "reports/equal_compute.h"
@@ -35,7 +36,7 @@ void add_report_command(CLI::App& app) {
       records.insert(records.end(), found.begin(), found.end());
     }
     std::string text;
-    for (const report::Table& table : report::summary(records))
+    for (const report::Table& table : tables(records))
       text += a->out.empty() ? report::to_text(table) + "\n" : report::to_markdown(table) + "\n";
     if (a->out.empty())
       std::cout << text;

@@ -8,6 +8,7 @@
 #include <thread>
 
 #include "benchmarks/progress.h"
+#include "benchmarks/summary.h"
 #include "core/base/error.h"
 #include "core/base/files.h"
 #include "core/base/resources.h"
@@ -147,7 +148,7 @@ int run_suite(const RunOptions& options) {
                       {headline, report::metric(records.back(), headline)}});
   }
   std::string markdown, text;
-  for (const report::Table& table : report::summary(records)) {
+  for (const report::Table& table : tables(records)) {
     markdown += report::to_markdown(table) + "\n";
     text += "\n" + report::to_text(table);
   }
