@@ -29,6 +29,7 @@ Json causality_of(const swy_router& router) try {
   spec.name = "site";
   spec.width = 32, spec.experts = 8, spec.hidden = 32;
   spec.sequence_tokens = 16, spec.max_sequences = 4, spec.vocabulary = 64;
+  spec.train_capacity.factor = spec.eval_capacity.factor = spec.experts;
   Instance instance(router, {}, spec.n_sites);
   const swy_needs needs = instance.needs(spec.abi());
   const bool claims = router.caps & SWY_CAP_CAUSAL;

@@ -12,7 +12,8 @@ namespace swy::bench {
 // null where it makes no claim (no SWY_CAP_CAUSAL). Of a model: at the first site that has a reason; a model without
 // sites is causal.
 Json causality_of(const std::vector<moe::Site*>&);
-// Of a router with its presets, at a small site. Null when it refuses that site.
+// Of a router with its presets, at a small site whose experts have room for every token: where room runs short, more
+// routers see later tokens, which the record of a run says. Null when the router refuses that site.
 Json causality_of(const swy_router&);
 
 // "causal", "causal in evaluation", "not causal"; empty without a claim.

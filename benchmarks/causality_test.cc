@@ -17,6 +17,7 @@ struct Known {
 // each alone, expert choice looks at the whole group always, and a router of images makes no claim.
 TEST(Causality, OfKnownRouters) {
   for (const Known& k : {Known{"top_k", true, true, "causal"},
+                         {"remoe", true, true, "causal"},
                          {"base", false, true, "causal in evaluation"},
                          {"expert_choice_lm", false, false, "not causal"},
                          {"soft_moe", nullptr, nullptr, ""}}) {

@@ -15,7 +15,7 @@ namespace {
 constexpr double kWidth = 1320, kLeft = 72, kRight = 640;            // curves between left and right
 constexpr double kTop = 52, kRow = 19, kCostHeight = 80, kGap = 16;  // of one task's figure
 constexpr double kSample = 664, kLabel = 706, kValue = 1030, kBar = 1048, kBarWidth = 142, kCost = 1240, kInfer = 1306;
-constexpr size_t kMostBands = 10;  // more would hide one another: then only the last interval is drawn
+constexpr size_t kMostBands = 10;  // more would hide one another; the intervals stand in the legend too
 constexpr const char *kInk = "#222222", *kGrid = "#dddddd", *kFrame = "#888888";
 
 struct Share {
@@ -90,6 +90,7 @@ class Figure {
              bool x_labels);
   void rows();
   void notes();
+  bool bands() const { return drawn_.size() <= kMostBands; }
 
   Svg& svg_;
   const TaskRecords& task_;
@@ -134,7 +135,6 @@ void Figure::curves() {
   svg_.text({0.5 * (kLeft + kRight), bottom_ + 34}, "training FLOPs spent (model + experts + router)",
             Svg::Anchor::kMiddle, {12, kInk, false, false});
 
-  const bool bands = drawn_.size() <= kMostBands;
   for (auto d = drawn_.rbegin(); d != drawn_.rend(); ++d) {  // the best on top
     const auto& moments = d->curve.moments;
     if (moments.empty()) continue;
@@ -151,8 +151,7 @@ void Figure::curves() {
       since = m.flops;
     }
     svg_.begin_clipped_group("curve", d->router->label, {kLeft, kTop}, {kRight, main_bottom});
-    if (!above.empty()) svg_.line({above.back(), below.back()}, {d->look.colour, 1.5, ""});  // whiskers
-    if (bands) {
+    if (bands()) {
       std::vector<Point> band = above;
       band.insert(band.end(), below.rbegin(), below.rend());
       svg_.area(band, d->look.colour, 0.1);
@@ -205,10 +204,9 @@ void Figure::rows() {
         svg_.text({from + 0.5 * width, y + 4}, formatted("%.0f %%", 100 * width / kBarWidth), Anchor::kMiddle, small);
       from += width;
     }
-    const char* format = task_.unit == "token" ? "%.3f" : "%.1f";
-    svg_.text({kCost, y + 4}, formatted(format, d.router->average("train_flops_per_" + task_.unit) / 1e6), Anchor::kEnd,
+    svg_.text({kCost, y + 4}, formatted("%.3g", d.router->average("train_flops_per_" + task_.unit) / 1e6), Anchor::kEnd,
               plain);
-    svg_.text({kInfer, y + 4}, formatted(format, d.router->average("forward_flops_per_" + task_.unit) / 1e6),
+    svg_.text({kInfer, y + 4}, formatted("%.3g", d.router->average("forward_flops_per_" + task_.unit) / 1e6),
               Anchor::kEnd, plain);
     svg_.end_group();
     y += kRow;
@@ -228,10 +226,10 @@ void Figure::notes() {
       subset |= curve.size() > 1 && number_at(curve.front(), key) < number_at(curve.back(), key);
     }
   }
-  std::string text = seeds > 1 ? "Mean over up to " + std::to_string(seeds) + " seeds; " +
-                                     (drawn_.size() <= kMostBands ? "bands" : "whiskers at the end") +
-                                     " and ± are 95 % Student-t intervals."
-                               : "One seed: no interval.";
+  std::string text = "One seed: no interval.";
+  if (seeds > 1)
+    text = "Mean over up to " + std::to_string(seeds) + " seeds; ± " + (bands() ? "and bands are" : "is") +
+           (bands() ? " 95 % Student-t intervals." : " a 95 % Student-t interval.");
   if (subset) text += " Points before the last are of the first part of the evaluation data.";
   std::string later;
   if (marks.count(kSeesLater)) later += std::string(" ") + kSeesLater + " sees later tokens in evaluation too.";
