@@ -1,5 +1,7 @@
 #include "benchmarks/analysis_run.h"
 
+#include <cmath>
+
 #include "benchmarks/analysis/analyse.h"
 #include "benchmarks/analysis/expert_probe.h"
 #include "core/base/seed.h"
@@ -83,12 +85,25 @@ void AnalysisRun::at_end(Evaluator& evaluator, double progress) {
   if (!done) route_fixed_text(evaluator, progress);
 }
 
+void AnalysisRun::drop_top_experts(Evaluator& evaluator, double progress) {
+  const auto loss = [&] { return evaluator.run({.most = kDropUnits, .progress = progress}).loss; };
+  const double whole = loss();
+  for (moe::Site* site : workload_.sites()) {
+    DropTopLoss& rise = drops_.emplace_back(DropTopLoss{std::nan(""), std::nan("")});
+    if (site->needs().plan_kind != SWY_ASSIGN) continue;  // no expert of largest weight
+    for (const int n : {1, 2}) {
+      const DropTop without(*site, n);
+      (n == 1 ? rise.first : rise.first_two) = loss() - whole;
+    }
+  }
+}
+
 void AnalysisRun::see(const Workload& workload, const Scored& s) {
   if (!recorder_.full()) record(workload, s, recorder_, true);
 }
 
 Json AnalysisRun::result() const {
-  AnalysisInput input{recorder_.trace(), &fixed_, {}, purpose_seed(run_seed_, Purpose::kEvaluate)};
+  AnalysisInput input{recorder_.trace(), &fixed_, {}, purpose_seed(run_seed_, Purpose::kEvaluate), drops_};
   for (const moe::Site* site : workload_.sites())
     input.experts.push_back(expert_probe(workload_.params(), site->spec()));
   return analyse(input);

@@ -4,6 +4,7 @@
 #include <memory>
 
 #include "benchmarks/analysis_run.h"
+#include "benchmarks/causality.h"
 #include "benchmarks/cell.h"
 #include "benchmarks/environment.h"
 #include "benchmarks/evaluate.h"
@@ -34,6 +35,14 @@ Json work_json(const Tally& tally, double scale = 1) {
   return j;
 }
 
+Json flops_by_part(const Tally& tally) {
+  const auto of = [&](Part part) {
+    return tally.of(part, Pass::kForward).flops + tally.of(part, Pass::kBackward).flops +
+           tally.of(part, Pass::kUpdate).flops;
+  };
+  return {{"model", of(Part::kModel)}, {"experts", of(Part::kExperts)}, {"router", of(Part::kRouter)}};
+}
+
 Json named(const std::vector<std::string>& names, const std::vector<double>& values) {
   Json j = Json::object();
   for (size_t i = 0; i < names.size(); ++i) j[names[i]] = values[i];
@@ -53,6 +62,7 @@ class Run {
         unit_(cell.suite.unit()) {
     if (cell.analysis && !workload_->sites().empty())
       analysis_ = std::make_unique<AnalysisRun>(*workload_, static_cast<uint64_t>(cell.seed()));
+    if (unit_ == "token") record_["causality"] = causality_of(workload_->sites());
   }
 
   void go(const std::function<void(const Progress&)>& on_progress);
@@ -108,7 +118,10 @@ Evaluation Run::evaluate(bool last) {
                                       .progress = progress,
                                       .planted = last,
                                       .observer = last ? analysis_.get() : nullptr});
-  if (last && analysis_) record_["analysis"] = analysis_->result();
+  if (last && analysis_) {
+    analysis_->drop_top_experts(evaluator_, progress);
+    record_["analysis"] = analysis_->result();
+  }
   if (optimizer.has_ema()) optimizer.swap_ema();
   return result;
 }
@@ -120,6 +133,7 @@ void Run::add_curve_point() {
   Json point = {{"progress", trainer_.budget().progress()},
                 {"step", trainer_.steps()},
                 {"flops", trainer_.flops()},
+                {"flops_by_part", flops_by_part(trainer_.tally())},
                 {"train_loss", window_.loss},
                 {"test_" + unit_ + "s", last_.scored}};
   for (const NamedValue& v : workload_->results(last_)) point[v.metric] = v.value;

@@ -3,6 +3,7 @@
 #include <map>
 #include <memory>
 
+#include "benchmarks/causality.h"
 #include "benchmarks/commands.h"
 #include "benchmarks/metrics.h"
 #include "benchmarks/suite.h"
@@ -27,6 +28,7 @@ Json list_of(const std::string& what) {
       rows.push_back({{"id", f.router->id},
                       {"name", f.router->name},
                       {"version", f.router->version},
+                      {"causality", causality_text(causality_of(*f.router))},
                       {"plugin", f.plugin->path.string()}});
     }
     for (const std::string& line : broken) std::cerr << "switchyard: left out: " << line << "\n";
@@ -145,6 +147,7 @@ Json description_of(const std::string& name) {
           {"version", f.router->version},
           {"paper", f.router->paper},
           {"capabilities", capabilities(f.router->caps)},
+          {"causality", causality_of(*f.router)},
           {"data_access", access_text(f.router->data_access)},
           {"options", options},
           {"plugin",
@@ -163,6 +166,12 @@ void print_description(const Json& d) {
             << d["name"].get<std::string>() << "\n";
   line("paper         ", d["paper"]);
   line("capabilities  ", caps);
+  if (const std::string text = causality_text(d["causality"]); !text.empty()) line("causality     ", text);
+  for (const char* phase : {"train", "score"}) {
+    const Json reason = d["causality"].is_null() ? Json() : d["causality"][phase]["reason"];
+    const std::string in = phase == std::string("train") ? "in training: " : "in evaluation: ";
+    if (reason.is_string()) line("              ", in + reason.get<std::string>());
+  }
   line("data access   ", d["data_access"]);
   line("plugin        ", d["plugin"]["path"]);
   line("sha256        ", d["plugin"]["sha256"]);
@@ -192,7 +201,7 @@ void add_list_command(CLI::App& app) {
       "of $SWITCHYARD_PLUGIN_PATH.");
   list->callback([=] {
     static const std::map<std::string, std::vector<std::string>> columns = {
-        {"routers", {"version", "name"}},
+        {"routers", {"version", "name", "causality"}},
         {"suites", {"minutes", "cells", "title"}},
         {"datasets", {"modality", "title", "licence"}},
         {"metrics", {"unit", "better", "doc"}}};

@@ -8,10 +8,12 @@
 #include <thread>
 
 #include "benchmarks/progress.h"
+#include "benchmarks/summary.h"
 #include "core/base/error.h"
 #include "core/base/files.h"
 #include "core/base/resources.h"
 #include "core/base/subprocess.h"
+#include "reports/equal_compute.h"
 #include "reports/headline.h"
 #include "reports/record.h"
 #include "reports/table.h"
@@ -146,15 +148,16 @@ int run_suite(const RunOptions& options) {
                       {headline, report::metric(records.back(), headline)}});
   }
   std::string markdown, text;
-  for (const report::Table& table : report::summary(records)) {
+  for (const report::Table& table : tables(records)) {
     markdown += report::to_markdown(table) + "\n";
     text += "\n" + report::to_text(table);
   }
   write_atomically(directory / "summary.md", markdown);
+  write_atomically(directory / "equal_compute.svg", report::equal_compute_svg(records));
   if (options.json) {
     std::cout << Json({{"suite", plan.suite.name}, {"cells", listed}, {"failed", failed}}).dump(1) << "\n";
   } else {
-    std::cout << text << "records and summary.md: " << directory.string() << "\n";
+    std::cout << text << "records, summary.md and equal_compute.svg: " << directory.string() << "\n";
     if (failed > 0)
       std::cout << failed << " of " << plan.cells.size() << " cells did not end well; their records say why\n";
   }

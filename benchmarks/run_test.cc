@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cmath>
 #include <filesystem>
 #include <map>
@@ -84,6 +85,7 @@ TEST_F(Run, IsDeterministicAndComplete) {
     EXPECT_LE(spent, 3e8);
     EXPECT_GT(spent + 1.5 * spent / steps, 3e8) << name;
     EXPECT_GT(report::metric(record, "gemm_share"), 0);
+    EXPECT_FALSE(record.contains("causality")) << "images have no later tokens";
     EXPECT_EQ(record["sites"].size(), name == "none/1" ? 0u : 1u);
     EXPECT_GE(record["curve"].size(), 2u);
     expect_in(record["identity"]["label"], first.out);
@@ -93,6 +95,9 @@ TEST_F(Run, IsDeterministicAndComplete) {
   const fs::path again = directory / "again.md";
   ASSERT_EQ(switchyard({"report", (out / "smoke").string(), "--out", again.string()}).code, 0);
   EXPECT_EQ(read_text(again), read_text(out / "smoke" / "summary.md"));
+  const fs::path figure = directory / "again.svg";
+  ASSERT_EQ(switchyard({"report", (out / "smoke").string(), "--plot", figure.string()}).code, 0);
+  EXPECT_EQ(read_text(figure), read_text(out / "smoke" / "equal_compute.svg"));
   fs::create_directories(directory / "empty");
   EXPECT_EQ(switchyard({"report", (directory / "empty").string()}).code, 2);
 }
@@ -124,7 +129,7 @@ TEST_F(Run, GoesOnWhateverAPluginDoes) {
   expect_state("random", "ok", "");
   for (const auto& entry : fs::directory_iterator(out / "smoke")) {
     const std::string extension = entry.path().extension();
-    EXPECT_TRUE(extension == ".json" || extension == ".md") << entry.path();
+    EXPECT_TRUE(extension == ".json" || extension == ".md" || extension == ".svg") << entry.path();
   }
 }
 
@@ -240,6 +245,8 @@ TEST_F(Run, Language) {
     EXPECT_EQ(results.dump().find("image"), std::string::npos) << results;
     EXPECT_EQ(record["task"]["unit"], "token");
     EXPECT_EQ(record["task"]["headline"], "excess_loss");
+    const bool claims = name != "softmax_token_choice/1";  // of the image routers, which say nothing of later tokens
+    EXPECT_EQ(record["causality"]["score"]["causal"], claims ? Json(true) : Json()) << name;
     const double spent = record["budget"]["spent_flops"], steps = record["budget"]["steps"];
     EXPECT_LE(spent, 3e8);
     EXPECT_GT(spent + 1.5 * spent / steps, 3e8) << name;
@@ -266,6 +273,59 @@ TEST_F(Run, Language) {
   for (const Json& word : record["command"]) EXPECT_NE(word, "--budget");
 }
 
+// Proves that compute is charged as it is done: in the dense phase of a router each token pays for all 8 experts (which
+// is 8 times what a top-1 router pays), in its sparse phase for those it takes; and that a budget of FLOPs buys fewer
+// steps for it. Expert FLOPs per token between the points of the curve:
+//   smoe_dropout  from 1 expert to 8      competesmoe  competitions from half of training on
+//   dselect_k     dense until bits settle remoe        half of the gates are open at the start
+TEST_F(Run, DensePhasesAreCharged) {
+  const Said said = run(suite({{"model", {{"capacity", {{"factor", 8}, {"eval_factor", 8}}}}},
+                               {"budget", {{"train_flops", 1.2e9}}},
+                               {"evaluation", {{"every", 0.1}}},
+                               {"routers",
+                                {{{"id", "top_k"}, {"options", {{"k", 1}}}},
+                                 {{"id", "remoe"}, {"options", {{"k", 1}, {"lambda", 0.01}}}},
+                                 {{"id", "dselect_k"}, {"options", {{"k", 1}, {"gamma", 0.1}}}},
+                                 {{"id", "competesmoe"}, {"options", {{"k", 1}, {"rate", 1}, {"warm_up", 0.5}}}},
+                                 {{"id", "smoe_dropout"}, {"options", {{"k_start", 1}, {"k_end", 8}}}}}}},
+                              "lm-smoke"),
+                        out);
+  ASSERT_EQ(said.code, 0) << said.err;
+  const auto all = records(out);
+  const auto spent_on_experts = [&](const std::string& label) {
+    std::vector<double> per_token;
+    const Json& record = all.at(label + "/1");
+    const double step_tokens = record["budget"]["tokens"].get<double>() / record["budget"]["steps"].get<double>();
+    double flops = 0, step = 0;
+    for (const Json& p : record["curve"]) {
+      const Json& parts = p["flops_by_part"];
+      EXPECT_NEAR(parts["model"].get<double>() + parts["experts"].get<double>() + parts["router"].get<double>(),
+                  p["flops"].get<double>(), 1);
+      const double now = parts["experts"], at = p["step"];
+      per_token.push_back((now - flops) / (step_tokens * (at - step)));
+      flops = now, step = at;
+    }
+    return per_token;
+  };
+  const double one = spent_on_experts("top_k").front(), steps = all.at("top_k/1")["budget"]["steps"];
+  const auto remoe = spent_on_experts("remoe"), dselect = spent_on_experts("dselect_k");
+  const auto compete = spent_on_experts("competesmoe"), dropout = spent_on_experts("smoe_dropout");
+  EXPECT_GT(one, 0);
+  EXPECT_NEAR(dropout.back() / one, 8, 1e-6);
+  EXPECT_LT(dropout.front() / one, 2);
+  EXPECT_NEAR(compete.front() / one, 1, 1e-6);
+  EXPECT_GE(compete.back() / one, 8);
+  EXPECT_NEAR(dselect.front() / one, 8, 0.5);
+  EXPECT_LT(dselect.back() / one, 2);
+  EXPECT_GT(remoe.front() / one, 2);
+  EXPECT_LT(remoe.back() / one, 1);
+  for (const char* label : {"dselect_k/1", "competesmoe/1", "smoe_dropout/1"})
+    EXPECT_LT(all.at(label)["budget"]["steps"].get<double>(), 0.9 * steps) << label;
+  const std::string figure = read_text(out / "lm-smoke" / "equal_compute.svg");
+  for (const char* label : {"top_k", "remoe", "dselect_k", "competesmoe", "smoe_dropout"})
+    expect_in(std::string("<g class=\"cost\" data-name=\"") + label + "\"", figure);
+}
+
 // Proves that --analysis adds its figures, of the tokens that were evaluated, to images and to text, follows one fixed
 // text through training, and changes nothing else of a record.
 TEST_F(Run, Analysis) {
@@ -285,6 +345,15 @@ TEST_F(Run, Analysis) {
     EXPECT_GT(analysis["figures"].size(), 5u);
     EXPECT_GE(analysis["stability"].size(), 2u);
     EXPECT_EQ(analysis["sites"].size(), 1u);
+    for (const char* name : {"router_expert_coupling", "drop_top1_loss", "drop_top2_loss"}) {
+      const auto named = [&](const Json& f) { return f["name"] == name; };
+      const auto figure = std::find_if(analysis["figures"].begin(), analysis["figures"].end(), named);
+      ASSERT_NE(figure, analysis["figures"].end()) << name;
+      EXPECT_TRUE((*figure)["value"].is_number()) << name << *figure;
+    }
+    EXPECT_EQ(said.out.find("route alike"), std::string::npos) << "one seed is no pair";
+    expect_in("do runs from other seeds route alike?",
+              run(path, analysed, {"--analysis", "--resume", "--seeds", "2"}).out);
   }
 }
 

@@ -9,7 +9,7 @@
 namespace swy::report {
 
 inline constexpr const char* kRecordSchema = "switchyard.record";
-inline constexpr const char* kRecordVersion = "1.1.0";  // major: readers refuse another one; minor: fields added
+inline constexpr const char* kRecordVersion = "1.2.0";  // major: readers refuse another one; minor: fields added
 
 // Checks against the schema, then writes atomically. NaN and Infinity become null. Throws Error.
 void write_record(const std::filesystem::path&, const Json& record);

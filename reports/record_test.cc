@@ -156,6 +156,33 @@ TEST_F(Records, SummaryOfText) {
   EXPECT_EQ(scores_text(records[0]), "bits per byte 2.1000, nats per token 1.0500");
 }
 
+// Proves that a table of text marks routers that see later tokens, each with its own reason, and those that make no
+// claim, and leaves causal ones, and records that do not say, without a mark.
+TEST_F(Records, CausalityMarks) {
+  const Json yes = {{"causal", true}, {"reason", nullptr}}, unknown = {{"causal", nullptr}, {"reason", nullptr}};
+  const auto no = [](const char* why) { return Json{{"causal", false}, {"reason", why}}; };
+  const std::vector<std::pair<std::string, Json>> rows = {
+      {"pool", {{"train", no("a pool")}, {"score", no("the pool")}}},
+      {"auction", {{"train", no("an auction")}, {"score", yes}}},
+      {"free", {{"train", yes}, {"score", yes}}},
+      {"silent", {{"train", unknown}, {"score", unknown}}},
+      {"old", nullptr}};
+  std::vector<Json> records;
+  for (const auto& [label, causality] : rows) {
+    records.push_back(example(label, 1, 0.9 - 0.1 * static_cast<double>(records.size())));
+    if (!causality.is_null()) records.back()["causality"] = causality;
+    write_record(directory / (label + ".json"), records.back());
+  }
+  const Table table = summary(records).at(0);
+  std::vector<std::string> labels;
+  for (const auto& row : table.rows) labels.push_back(row[0]);
+  EXPECT_EQ(labels, (std::vector<std::string>{"pool†", "auction‡", "free", "silent?", "old"}));
+  ASSERT_EQ(table.notes.size(), 5u);
+  EXPECT_EQ(table.notes[1].substr(table.notes[1].size() - 17), ": pool (the pool)") << table.notes[1];
+  EXPECT_EQ(table.notes[2], "‡ later tokens reach earlier ones in training only: auction (an auction)");
+  EXPECT_EQ(table.notes[3], "? makes no claim to be causal: silent");
+}
+
 // Proves the alignment: columns end at the same place although one cell holds a character of two bytes.
 TEST(TableText, Aligned) {
   const Table t{"title", {"name", "value"}, {{"a", "1 ± 2"}, {"long name", "3"}}, {"note"}};

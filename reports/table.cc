@@ -3,17 +3,15 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
-#include <limits>
-#include <map>
 
-#include "reports/headline.h"
+#include "reports/by_task.h"
 #include "reports/record.h"
 #include "reports/stats.h"
 
 namespace swy::report {
 namespace {
 
-size_t width_of(const std::string& text) {  // code points: the only multi-byte character in use is one column wide
+size_t width_of(const std::string& text) {  // code points: all characters in use are one column wide
   return static_cast<size_t>(std::count_if(text.begin(), text.end(), [](char c) { return (c & 0xC0) != 0x80; }));
 }
 
@@ -29,39 +27,7 @@ std::string with_interval(const Interval& i, const char* format, const char* hal
   return std::isfinite(i.half) ? text + " ± " + number(i.half, half_format) : text;
 }
 
-// The records of one router label, ordered by seed.
-struct Row {
-  std::string label, router;
-  std::map<int64_t, const Json*> ok;
-  std::map<std::string, int> other;  // state -> cells
-  const Json* failed = nullptr;      // one of those
-
-  std::vector<double> values(const std::string& name) const {
-    std::vector<double> all;
-    for (const auto& [seed, record] : ok) {
-      const double v = metric(*record, name);
-      if (std::isfinite(v)) all.push_back(v);
-    }
-    return all;
-  }
-  double average(const std::string& name) const { return mean(values(name)); }
-  double flops(const std::string& part) const {
-    double sum = 0;
-    for (const auto& [seed, record] : ok) {
-      const Json passes = record->at("budget").at("work").value(part, Json::object());
-      for (const Json& work : passes) sum += work["flops"].get<double>();
-    }
-    return sum;
-  }
-};
-
-std::string seeds_text(const Row& row) {
-  std::string text = std::to_string(row.ok.size());
-  for (const auto& [state, n] : row.other) text += ", " + std::to_string(n) + " " + state;
-  return text;
-}
-
-std::string parts_text(const Row& row) {
+std::string parts_text(const RouterRecords& row) {
   const double model = row.flops("model"), experts = row.flops("experts"), router = row.flops("router");
   const double all = model + experts + router;
   if (all <= 0) return "-";
@@ -70,7 +36,8 @@ std::string parts_text(const Row& row) {
 }
 
 // the headline against the control `random`, paired by seed
-std::string against(const Row& row, const Row* control, const Shown& headline, bool higher_is_better) {
+std::string against(const RouterRecords& row, const RouterRecords* control, const Shown& headline,
+                    bool higher_is_better) {
   if (!control || control == &row) return "";
   std::vector<double> a, b;
   for (const auto& [seed, record] : row.ok) {
@@ -99,41 +66,53 @@ std::string data_text(const Json& record) {
   return text + (stride == context ? "disjoint" : "advancing by " + std::to_string(stride));
 }
 
-Table table_of(const std::string& title, const std::map<std::string, Row>& by_label) {
-  std::vector<const Row*> rows;
-  const Row* control = nullptr;
-  for (const auto& [label, row] : by_label) {
-    rows.push_back(&row);
+// One note for each mark in use, with the routers' own reasons.
+std::vector<std::string> causality_notes(const std::vector<const RouterRecords*>& rows) {
+  const auto note = [&](const char* mark, const char* phase, const std::string& meaning) {
+    std::string text;
+    for (const RouterRecords* row : rows) {
+      if (row->causal_mark() != mark) continue;
+      text += (text.empty() ? "" : "; ") + row->label;
+      if (phase) {
+        const Json& reason = row->ok.begin()->second->at("causality").at(phase).at("reason");
+        if (reason.is_string()) text += " (" + reason.get<std::string>() + ")";
+      }
+    }
+    return text.empty() ? text : mark + (" " + meaning) + ": " + text;
+  };
+  std::vector<std::string> notes = {
+      note(kSeesLater, "score",
+           "later tokens reach earlier ones in evaluation too, so the score is not one of a causal model"),
+      note(kTrainedOnLater, "train", "later tokens reach earlier ones in training only"),
+      note(kNoClaim, nullptr, "makes no claim to be causal")};
+  std::erase(notes, "");
+  return notes;
+}
+
+Table table_of(const TaskRecords& task) {
+  const std::vector<const RouterRecords*> rows = task.ranked();
+  const RouterRecords* control = nullptr;
+  for (const auto& [label, row] : task.routers) {
     if (row.router == "random" && (!control || row.label == "random")) control = &row;
   }
-  const Json* any = nullptr;  // all records of a task have the same headline and unit
-  for (const auto& [label, row] : by_label) {
-    if (!row.ok.empty()) any = row.ok.begin()->second;
-  }
-  if (!any) any = by_label.begin()->second.failed;
-  const Shown headline = headline_of(*any);
-  const bool higher = headline_is_higher_better(*any);
-  const std::string unit = unit_of(*any);
-  const auto rank = [&](const Row* r) {
-    const double value = r->average(headline.metric) * (higher ? 1 : -1);
-    return std::isfinite(value) ? value : -std::numeric_limits<double>::infinity();
-  };
-  std::stable_sort(rows.begin(), rows.end(), [&](const Row* a, const Row* b) { return rank(a) > rank(b); });
+  const Shown& headline = task.headline;
+  const bool higher = task.higher_is_better;
+  const std::string& unit = task.unit;
 
   std::vector<Shown> others;
   for (const Shown& s : beside(headline.metric)) {
-    if (std::any_of(rows.begin(), rows.end(), [&](const Row* r) { return !r->values(s.metric).empty(); }))
+    if (std::any_of(rows.begin(), rows.end(), [&](const RouterRecords* r) { return !r->values(s.metric).empty(); }))
       others.push_back(s);
   }
   const std::string percent = headline.scale == 100 ? ", %" : "";
-  Table table{title, {"router", "seeds", headline.column, "minus random" + percent}, {}, {}};
+  Table table{task.title(), {"router", "seeds", headline.column, "minus random" + percent}, {}, {}};
   for (const Shown& s : others) table.header.push_back(s.column);
   table.header.insert(table.header.end(), {"train FLOPs m/e/r %", "MFLOPs/" + unit, unit + "s/s", "MaxVio", "dropped %",
                                            "unrouted %", "of GEMM %"});
-  for (const Row* row : rows) {
+  for (const RouterRecords* row : rows) {
     std::vector<double> values = row->values(headline.metric);
     for (double& v : values) v *= headline.scale;
-    table.rows.push_back({row->label, seeds_text(*row),
+    table.rows.push_back({row->label + row->causal_mark(), row->seeds_text(),
                           with_interval(t_interval(values), headline.format, headline.format),
                           against(*row, control, headline, higher)});
     for (const Shown& s : others) table.rows.back().push_back(number(s.scale * row->average(s.metric), s.format));
@@ -147,7 +126,7 @@ Table table_of(const std::string& title, const std::map<std::string, Row>& by_la
                                             number(100 * row->average("gemm_share"), "%.0f")};
     table.rows.back().insert(table.rows.back().end(), costs.begin(), costs.end());
   }
-  table.notes.push_back(headline.word + ": " + data_text(*any) +
+  table.notes.push_back(headline.word + ": " + data_text(*task.example) +
                         ", mean ± half of the 95 % Student-t interval over seeds; FLOPs of training: "
                         "model/experts/router, and per " +
                         unit);
@@ -155,6 +134,7 @@ Table table_of(const std::string& title, const std::map<std::string, Row>& by_la
     table.notes.push_back(std::string("minus random: difference paired by seed with its 95 % interval") +
                           (higher ? "" : ", below 0 is better") + "; not separable = the interval holds 0");
   }
+  for (std::string& text : causality_notes(rows)) table.notes.push_back(std::move(text));
   table.notes.push_back("of GEMM: rate of the training step as a share of a dense 1024^3 GEMM in the same process");
   return table;
 }
@@ -197,22 +177,8 @@ std::string to_markdown(const Table& table) {
 }
 
 std::vector<Table> summary(const std::vector<Json>& records) {
-  std::map<std::string, std::map<std::string, Row>> tables;
-  for (const Json& r : records) {
-    Row& row = tables[r.at("suite").get<std::string>() + ", " + r.at("task").at("id").get<std::string>()]
-                     [r.at("identity").at("label")];
-    row.label = r["identity"]["label"];
-    row.router = r["identity"]["router"];
-    const std::string state = r.at("status").at("state");
-    if (state == "ok") {
-      row.ok[r.at("seed")] = &r;
-    } else {
-      ++row.other[state];
-      row.failed = &r;
-    }
-  }
   std::vector<Table> result;
-  for (const auto& [title, rows] : tables) result.push_back(table_of(title, rows));
+  for (const TaskRecords& task : by_task(records)) result.push_back(table_of(task));
   return result;
 }
 

@@ -2,10 +2,13 @@
 
 #include <cmath>
 #include <limits>
+#include <string>
 #include <utility>
 
+#include "benchmarks/analysis/correlation.h"
 #include "benchmarks/analysis/routing_information.h"
 #include "core/base/error.h"
+#include "core/base/hash.h"
 #include "core/base/philox.h"
 
 namespace swy::bench {
@@ -66,17 +69,6 @@ double matched_share(const Pairs& pairs, const std::vector<int32_t>& match) {
   return static_cast<double>(same) / static_cast<double>(pairs.size());
 }
 
-double correlation(const std::vector<double>& x, const std::vector<double>& y) {
-  const auto n = static_cast<double>(x.size());
-  double mx = 0, my = 0, xx = 0, yy = 0, xy = 0;
-  for (size_t i = 0; i < x.size(); ++i) mx += x[i] / n, my += y[i] / n;
-  for (size_t i = 0; i < x.size(); ++i) {
-    xx += (x[i] - mx) * (x[i] - mx), yy += (y[i] - my) * (y[i] - my);
-    xy += (x[i] - mx) * (y[i] - my);
-  }
-  return xx > 0 && yy > 0 ? xy / std::sqrt(xx * yy) : std::nan("");
-}
-
 }  // namespace
 
 Agreement agreement(const SiteRouting& a, const SiteRouting& b, uint64_t seed) {
@@ -109,6 +101,62 @@ Agreement agreement(const SiteRouting& a, const SiteRouting& b, uint64_t seed) {
     std::swap(pairs[i - 1].second, pairs[random.below(static_cast<uint32_t>(i))].second);
   result.shuffled = matched_share(pairs, best_assignment(co_routing(pairs, experts), a.experts));
   return result;
+}
+
+namespace {
+
+size_t digits_of(int32_t experts) {
+  size_t n = 1;
+  while ((int64_t{1} << 4 * n) < experts) ++n;
+  return n;
+}
+
+}  // namespace
+
+Json text_routing(const RoutingTrace& trace) {
+  std::string labels;
+  for (const LabelColumn& c : trace.labels) {
+    if (c.name.rfind("predicted", 0) == 0) continue;  // it is of the run, not of the text
+    labels += c.name + ":";
+    for (const int32_t v : c.of) labels += cat(v, ",");
+  }
+  Json sites = Json::array();
+  for (const SiteRouting& s : trace.sites) {
+    const size_t digits = digits_of(s.experts);
+    std::string first;
+    for (int64_t t = 0; t < s.tokens(); ++t) {
+      std::string number(digits, '-');
+      for (int32_t e = s.first(t), d = static_cast<int32_t>(digits); e >= 0 && d-- > 0; e >>= 4)
+        number[static_cast<size_t>(d)] = "0123456789abcdef"[e & 15];
+      first += number;
+    }
+    sites.push_back({{"name", s.name}, {"experts", s.experts}, {"first", first}});
+  }
+  return {{"sha256", sha256_hex(labels.data(), labels.size())}, {"sites", sites}};
+}
+
+std::vector<SiteRouting> text_routing_from(const Json& j) {
+  std::vector<SiteRouting> sites;
+  for (const Json& from : j.at("sites")) {
+    SiteRouting s;
+    s.name = from.at("name"), s.experts = from.at("experts");
+    const std::string first = from.at("first");
+    const size_t digits = digits_of(s.experts);
+    if (first.size() % digits) usage_error("routing of ", s.name, ": ", first.size(), " digits in numbers of ", digits);
+    for (size_t i = 0; i < first.size(); i += digits) {
+      const std::string number = first.substr(i, digits);
+      if (number != std::string(digits, '-')) {
+        if (number.find_first_not_of("0123456789abcdef") != std::string::npos ||
+            std::stol(number, nullptr, 16) >= s.experts)
+          usage_error("routing of ", s.name, ": '", number, "' is none of its ", s.experts, " experts");
+        s.expert.push_back(static_cast<int32_t>(std::stol(number, nullptr, 16)));
+        s.weight.push_back(1);
+      }
+      s.begin.push_back(static_cast<int64_t>(s.expert.size()));
+    }
+    sites.push_back(std::move(s));
+  }
+  return sites;
 }
 
 }  // namespace swy::bench

@@ -6,6 +6,9 @@
 //                     1 / E, as the matching is chosen after the fact
 //   information       I(expert of a; expert of b) in nats, which needs no matching
 //   load_correlation  Pearson correlation of the matched loads (X-MoE, Chi et al. 2022); high for equally uneven loads
+//
+// What a record keeps of a run so that runs can be compared later is text_routing(): of the fixed text the first expert
+// of each token at each site.
 #pragma once
 #include <cstdint>
 #include <vector>
@@ -21,7 +24,15 @@ struct Agreement {
   double share, shuffled, information, load_correlation;  // NaN where undefined
   std::vector<int32_t> match;                             // [E] expert of b for each of a
 };
-// Throws Error (usage) when the two have other numbers of tokens or experts.
+// NaN everywhere when no token is routed in both. Throws Error (usage) when the two have other numbers of tokens or
+// experts.
 Agreement agreement(const SiteRouting& a, const SiteRouting& b, uint64_t seed);
+
+// {"sha256": of the tokens' labels, so that only runs on the same text are compared,
+//  "sites": [{"name", "experts", "first": one number of a fixed count of hexadecimal digits for each token, dashes
+//             where no expert took it}, ...]}
+Json text_routing(const RoutingTrace&);
+// The sites of that, with one choice for each token. Throws Error (usage) when the document does not hold together.
+std::vector<SiteRouting> text_routing_from(const Json&);
 
 }  // namespace swy::bench

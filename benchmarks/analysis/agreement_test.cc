@@ -68,5 +68,35 @@ TEST(Agreement, Edges) {
   EXPECT_THROW(agreement(a, routing(2, {{}}), 1), Error);
 }
 
+// What a record keeps gives the same first experts back, with one digit up to 16 experts and two above, says that a
+// token had none, tells texts apart and runs on one text not; and what does not hold together is refused.
+TEST(TextRouting, RoundTrip) {
+  RoutingTrace trace;
+  trace.labels = {{"token", 9, {8, -1, 3}}, {"predicted_token", 9, {1, 2, 3}}};
+  trace.sites = {routing(16, {{{15, 0.6f}, {2, 0.4f}}, {}, {{0, 1.f}}}), routing(17, {{{16, 1.f}}, {{9, 1.f}}, {}})};
+  const Json j = Json::parse(text_routing(trace).dump());
+  EXPECT_EQ(j["sites"][0]["first"], "f-0");
+  EXPECT_EQ(j["sites"][1]["first"], "1009--");
+  const std::vector<SiteRouting> back = text_routing_from(j);
+  ASSERT_EQ(back.size(), 2u);
+  for (size_t s = 0; s < 2; ++s) {
+    ASSERT_EQ(back[s].tokens(), 3);
+    for (int64_t t = 0; t < 3; ++t) EXPECT_EQ(back[s].first(t), trace.sites[s].first(t)) << s << " " << t;
+  }
+  RoutingTrace same = trace, other = trace;
+  same.labels[1].of[0] = 5, other.labels[0].of[0] = 7;
+  EXPECT_EQ(text_routing(same)["sha256"], j["sha256"]);
+  EXPECT_NE(text_routing(other)["sha256"], j["sha256"]);
+  for (const char* bad : {"f-g", "fx0"}) {
+    Json broken = j;
+    broken["sites"][0]["first"] = bad;
+    EXPECT_THROW(text_routing_from(broken), Error) << bad;
+  }
+  Json odd = j, beyond = j;
+  odd["sites"][1]["first"] = "100", beyond["sites"][1]["first"] = "11";  // 17 of 17
+  EXPECT_THROW(text_routing_from(odd), Error);
+  EXPECT_THROW(text_routing_from(beyond), Error);
+}
+
 }  // namespace
 }  // namespace swy::bench

@@ -6,6 +6,8 @@
 #include <string>
 #include <utility>
 
+#include "benchmarks/analysis/agreement.h"
+#include "benchmarks/analysis/coupling.h"
 #include "benchmarks/analysis/sharpness.h"
 #include "benchmarks/analysis/specialisation.h"
 #include "core/base/error.h"
@@ -23,6 +25,18 @@ const std::vector<AnalysisFigure>& analysis_table() {
        "(LibMoE, Nguyen et al. 2024)"},
       {"weight_margin", "1", {}, "mean difference of a token's two largest kept weights over their sum; k >= 2"},
       {"weight_mean", "1", {}, "mean kept weight, as the router gave it"},
+      // The router's weights against what the experts do (benchmarks/analysis/coupling.h, drop_top.h).
+      {"router_expert_coupling",
+       "1",
+       {},
+       "correlation of the weight of a kept pair and the norm of the expert's answer to the token; 0 = the router does "
+       "not know how strongly an expert answers"},
+      {"drop_top1_loss",
+       "nat",
+       {},
+       "rise of the evaluation loss when every token loses its expert of largest weight at this one site, the others "
+       "keeping their weights; on the first 4096 tokens or images (LibMoE, Nguyen et al. 2024)"},
+      {"drop_top2_loss", "nat", {}, "the same without the two of largest weight; all of them where tokens have two"},
       // Specialisation, once for each kind of label (benchmarks/analysis/specialisation.h).
       {"specialisation",
        "1",
@@ -162,6 +176,7 @@ void about_collapse(const SiteRouting& site, size_t s, const ExpertProbe* probe,
     figures.set("state_rank", s, effective_rank(site.states.data(), rows, site.width));
   }
   if (!probe) return;
+  figures.set("router_expert_coupling", s, router_expert_coupling(site, *probe));
   const ExpertLikeness like = expert_likeness(*probe, site.experts, site.states.data(), rows, site.width);
   figures.set("expert_rank", s, like.effective_rank);
   figures.set("expert_cka", s, like.cka);
@@ -202,6 +217,8 @@ Json analyse(const AnalysisInput& in) {
   const auto& sites = in.trace.sites;
   if (!in.experts.empty() && in.experts.size() != sites.size())
     environment_error("analysis of ", sites.size(), " sites was given the experts of ", in.experts.size());
+  if (!in.drops.empty() && in.drops.size() != sites.size())
+    environment_error("analysis of ", sites.size(), " sites was given drops of ", in.drops.size());
   Figures figures(sites.size());
   Json result{{"tokens", in.trace.tokens()}, {"sites", Json::array()}, {"stability", Json::array()}};
   for (size_t s = 0; s < sites.size(); ++s) {
@@ -212,7 +229,14 @@ Json analyse(const AnalysisInput& in) {
     about_collapse(sites[s], s, in.experts.empty() ? nullptr : &in.experts[s], figures);
     result["sites"].push_back(std::move(site));
   }
-  if (in.text) result["stability"] = stability(*in.text, figures);
+  for (size_t s = 0; s < in.drops.size(); ++s) {
+    figures.set("drop_top1_loss", s, in.drops[s].first);
+    figures.set("drop_top2_loss", s, in.drops[s].first_two);
+  }
+  if (in.text) {
+    result["stability"] = stability(*in.text, figures);
+    if (!in.text->snapshots().empty()) result["text_routing"] = text_routing(in.text->snapshots().back().trace);
+  }
   result["figures"] = figures.json();
   return result;
 }

@@ -3,7 +3,8 @@
 //   {"tokens": N,                               tokens traced
 //    "figures": [{"name", "label", "unit", "higher_is_better", "value", "by_site": [...]}, ...],
 //    "sites": [{"name", "experts", "coactivation": [[...]], "shares": {"class": [[...]]}}, ...],
-//    "stability": [{"progress", "fluctuation": [by site], "saturation": [by site], "floor": [by site]}, ...]}
+//    "stability": [{"progress", "fluctuation": [by site], "saturation": [by site], "floor": [by site]}, ...],
+//    "text_routing": {...}}                     of the fixed text at the end (benchmarks/analysis/agreement.h)
 //
 // Names, units and meanings stand in analysis_table(). A figure about labels appears once for each column of the trace
 // ("label"; null for the others). "value" is the mean over the sites that have one. null: undefined there (a top-1
@@ -13,6 +14,7 @@
 #include <vector>
 
 #include "benchmarks/analysis/collapse.h"
+#include "benchmarks/analysis/drop_top.h"
 #include "benchmarks/analysis/stability.h"
 #include "benchmarks/analysis/trace.h"
 #include "core/base/json.h"
@@ -31,9 +33,10 @@ constexpr int64_t kFewestHits = 10;  // tokens a label needs to count in special
 
 struct AnalysisInput {
   const RoutingTrace& trace;
-  const FixedText* text = nullptr;   // null: no figures of stability
-  std::vector<ExpertProbe> experts;  // by site; empty: no figures of experts
-  uint64_t seed = 0;                 // of the shuffles
+  const FixedText* text = nullptr;      // null: no figures of stability
+  std::vector<ExpertProbe> experts;     // by site; empty: no figures of experts
+  uint64_t seed = 0;                    // of the shuffles
+  std::vector<DropTopLoss> drops = {};  // by site; empty: not measured
 };
 Json analyse(const AnalysisInput&);
 

@@ -36,7 +36,7 @@ TEST(Analyse, KnownSites) {
   FixedText text;
   text.add(0.4, trace);
   text.add(1, trace);
-  const Json j = Json::parse(analyse({trace, &text, {}, 3}).dump());
+  const Json j = Json::parse(analyse({trace, &text, {}, 3, {{0.5, 0.75}, {0.25, std::nan("")}}}).dump());
   EXPECT_EQ(j["tokens"], tokens);
   EXPECT_NEAR(figure(j, "information_share", "class")["by_site"][0], 1, 2e-3);
   EXPECT_NEAR(figure(j, "information_share", "class")["by_site"][1], 0, 2e-3);
@@ -51,6 +51,9 @@ TEST(Analyse, KnownSites) {
   EXPECT_EQ(figure(j, "routing_fluctuation")["value"], 0);
   EXPECT_NEAR(figure(j, "representation_collapse")["by_site"][0], 0, 1e-12);
   EXPECT_TRUE(figure(j, "representation_collapse")["by_site"][1].is_null());
+  EXPECT_EQ(figure(j, "drop_top1_loss")["value"], 0.375);
+  EXPECT_EQ(figure(j, "drop_top2_loss")["by_site"], (Json{0.75, nullptr}));
+  EXPECT_EQ(j["text_routing"]["sites"][0]["first"].get<std::string>().substr(0, 1), std::to_string(own[0][0].first));
   EXPECT_EQ(j["sites"][0]["shares"]["class"][2], (Json{0, 0, 1, 0}));
   EXPECT_EQ(j["stability"][0]["progress"], 0.4);
   std::set<std::string> names;
@@ -59,7 +62,8 @@ TEST(Analyse, KnownSites) {
     EXPECT_NE(f["label"], "cluster") << "no token has a cluster";
     names.erase(f["name"]);
   }
-  EXPECT_EQ(names, (std::set<std::string>{"expert_cka", "expert_cka_debiased", "expert_cosine", "expert_rank"}));
+  EXPECT_EQ(names, (std::set<std::string>{"expert_cka", "expert_cka_debiased", "expert_cosine", "expert_rank",
+                                          "router_expert_coupling"}));
 }
 
 // A soft router keeps no choices: only what does not need them is there, and nothing fails.

@@ -45,9 +45,8 @@ struct RoutingTrace {
   const LabelColumn* find(const std::string& name) const;
 };
 
-// The routing without states and weights, short enough to stand in a checkpoint or beside a record, from which two runs
-// are compared. trace_from(routing_json(t)) has the same labels and choices as t. Throws Error (usage) when the
-// document does not hold together.
+// The routing without states and weights, short enough to stand in a checkpoint. trace_from(routing_json(t)) has the
+// same labels and choices as t. Throws Error (usage) when the document does not hold together.
 Json routing_json(const RoutingTrace&);
 RoutingTrace trace_from(const Json&);
 

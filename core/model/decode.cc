@@ -9,6 +9,25 @@
 
 namespace swy::model {
 
+namespace {
+
+// A step sees one token of each sequence: what later tokens decide, and segments, it cannot route. Rows of whole
+// sequences it can where the router promises (rule R14) that they do not depend on tokens to come.
+void check_decodable(const moe::Site& site) {
+  const auto refuse = [&](const std::string& why) {
+    usage_error("decoder: the router '", site.router().id, "' of ", site.spec().name,
+                " cannot decode token by token: ", why, "; evaluate whole sequences instead");
+  };
+  const int32_t rows = site.needs().row_kind;
+  if (const char* why = site.acausal(SWY_DECODE)) refuse(why);
+  if (rows == SWY_ROW_PREFIX)
+    refuse("it routes segments of a sequence by the one before, and a step holds no earlier tokens");
+  if (rows != SWY_ROW_TOKEN && !(site.router().caps & SWY_CAP_CAUSAL))
+    refuse("it routes whole sequences by all of their tokens");
+}
+
+}  // namespace
+
 struct Decoder::Impl {
   Lm::Impl& lm;
   int32_t capacity;  // sequences that the cache holds
@@ -23,6 +42,7 @@ struct Decoder::Impl {
   Impl(Lm::Impl& model, int32_t most) : lm(model), capacity(most) {
     if (most < 1 || most > lm.max_sequences)
       usage_error("decoder: ", most, " sequences; the model holds 1 to ", lm.max_sequences);
+    for (const moe::Site* site : lm.sites) check_decodable(*site);
     const auto floats = [&](const std::string& name, int64_t n) {
       return arena.reserve("decoder." + name, n * static_cast<int64_t>(sizeof(float)));
     };

@@ -6,10 +6,12 @@
 //
 // Both give the logits of the token that comes next. They equal those of a full pass over the same tokens, up to the
 // rounding of another gemm shape (2e-5 in the tests), for routers that choose for each token alone and drop nothing.
-// Routers are called with SWY_PREFILL and SWY_DECODE, absolute positions, and sequence ids that are the same in all
-// calls of one sequence; in a step a group holds group_sequences tokens and has room for all of them. A decoder uses
-// its model's layers and memory: a prefill or a step may not stand between a forward and its backward, which Lm
-// refuses. Allocates nothing after construction. Shapes: B sequences, S tokens, V vocabulary.
+// Routers that say that later tokens reach earlier ones outside training are refused, and those that route segments or,
+// without a claim to be causal, whole sequences. Routers are called with SWY_PREFILL and SWY_DECODE, absolute
+// positions, and sequence ids that are the same in all calls of one sequence; in a step a group holds group_sequences
+// tokens and has room for all of them. A decoder uses its model's layers and memory: a prefill or a step may not stand
+// between a forward and its backward, which Lm refuses. Allocates nothing after construction. Shapes: B sequences,
+// S tokens, V vocabulary.
 #pragma once
 #include <memory>
 
@@ -19,7 +21,8 @@ namespace swy::model {
 
 class Decoder {
  public:
-  // `lm` outlives it; the cache holds max_sequences (at most the model's) of `context` tokens.
+  // `lm` outlives it; the cache holds max_sequences (at most the model's) of `context` tokens. Throws Error (usage)
+  // when they are more, or when a router of the model cannot decode, naming it and why.
   Decoder(Lm& lm, int32_t max_sequences);
   ~Decoder();
   Decoder(const Decoder&) = delete;

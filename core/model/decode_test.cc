@@ -131,6 +131,34 @@ TEST(Decoder, TellsRoutersWhereTheyAre) {
   }
 }
 
+// Routers that a step cannot serve are refused by name and reason: those that say so for evaluation, segments, and
+// whole sequences routed by their tokens. One that is acausal in training only decodes.
+TEST(Decoder, RefusesRoutersThatNeedLaterTokens) {
+  LmConfig c = tiny_lm();
+  c.routed_layers = {1};
+  const auto refusal = [&](const char* id, const OptionText& options) -> std::string {
+    const auto router = tree_router(id, options, Checking::kFirst);
+    Lm lm(c, router.get(), 2, 1);
+    try {
+      Decoder decoder(lm, 2);
+    } catch (const Error& e) {
+      EXPECT_EQ(e.kind, Kind::kUsage);
+      return e.what();
+    }
+    return "";
+  };
+  const auto expect_refused = [&](const char* id, const OptionText& options, const std::string& why) {
+    const std::string said = refusal(id, options);
+    EXPECT_NE(said.find(std::string("the router '") + id + "'"), std::string::npos) << said;
+    EXPECT_NE(said.find(why), std::string::npos) << id << ": " << said;
+  };
+  expect_refused("expert_choice_lm", {}, "an expert takes the best tokens of a whole group");
+  expect_refused("lory", {{"segment", "4"}}, "segment");
+  expect_refused("smear", {}, "whole sequences");
+  EXPECT_EQ(refusal("base", {}), "");
+  EXPECT_EQ(refusal("top_k", {}), "");
+}
+
 // Wrong use is refused: more sequences than there is room for, empty or overlong prompts, steps before a prefill or
 // beyond the context, and a backward pass over memory that a step has used.
 TEST(Decoder, RefusesWrongUse) {

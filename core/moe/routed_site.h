@@ -18,6 +18,13 @@ class Site {
   void update(const Exec& ex, const StepInfo& info) { router_.update(ex, info); }
 
   const SiteSpec& spec() const { return router_.spec; }
+  const swy_router& router() const { return router_.router(); }
+  const swy_needs& needs() const { return router_.needs; }
+  // Why a later token can change an earlier one's result in that phase (rule R14). Null: it cannot, which is a promise
+  // of routers with SWY_CAP_CAUSAL only.
+  const char* acausal(int32_t phase) const {
+    return phase == SWY_TRAIN ? router_.needs.acausal_train : router_.needs.acausal_score;
+  }
   Load& load() { return router_.load; }  // accumulates over forwards until reset
   const std::vector<std::string>& aux_names() const { return router_.aux_names; }
   const float* aux_values() const { return router_.memory.plan().aux; }  // [n_aux] of the last forward
@@ -36,6 +43,9 @@ class Site {
     const float* weight;                    // by entry
   };
   virtual Kept kept() const = 0;
+  // The same weights, by entry, for observers that ask what a forward is without some of them: what Stage::kCombine
+  // finds there is what counts.
+  float* kept_weights() { return router_.memory.plan().weight; }
   // x [T, D] as the router saw it in the last forward: the model's own, overwritten by its next pass.
   const float* states() const { return router_.states; }
 

@@ -56,6 +56,8 @@ class RouterAtSite {
   // into dx and dresidual [T, D]; dresidual may be null when the router does not read the residual stream.
   void backward(const Exec&, const StepInfo&, const swy_batch&, const swy_plan&, float* dx, float* dresidual);
 
+  const swy_router& router() const { return router_.router(); }
+
   void update(const Exec&, const StepInfo&);  // after the optimiser step: tells the router what load it caused
 
   template <class Body>

@@ -1,0 +1,17 @@
+// All that is shown of a set of records: the summary of each task and, where runs were analysed (--analysis), how far
+// runs from other seeds agree on where tokens go.
+#pragma once
+#include <vector>
+
+#include "core/base/json.h"
+#include "reports/table.h"
+
+namespace swy::bench {
+
+std::vector<report::Table> tables(const std::vector<Json>& records);
+
+// One table per task that has a router with two analysed seeds or more: mean over pairs of seeds and over sites of the
+// figures of benchmarks/analysis/agreement.h. Runs on different texts are not compared.
+std::vector<report::Table> agreement_tables(const std::vector<Json>& records);
+
+}  // namespace swy::bench
