@@ -7,13 +7,18 @@
 #include "core/base/seed.h"
 
 namespace swy::bench {
-namespace {
 
-int steps_of(const Stress& s) {
+void check_attack(const Stress& s) {
   if (s.name != "fgsm" && s.name != "pgd") usage_error("unknown attack '", s.name, "'; known: fgsm, pgd");
   if (!(s.value > 0 && s.value <= 255))
     usage_error("attack ", s.name, ": radius ", s.value, "/255; it must be above 0 and at most 255");
   if (s.name == "pgd" && s.steps < 1) usage_error("attack pgd: ", s.steps, " steps; it needs at least 1");
+}
+
+namespace {
+
+int steps_of(const Stress& s) {
+  check_attack(s);
   return s.name == "pgd" ? s.steps : 1;
 }
 

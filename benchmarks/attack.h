@@ -15,13 +15,15 @@
 
 namespace swy::bench {
 
+// Throws Error (usage): a name other than fgsm and pgd, a radius outside (0, 255], pgd without steps.
+void check_attack(const Stress&);
+
 // dL/dimages [B, C, H, W] of the images as they are now, L the loss that is to grow.
 using ImageGradient = std::function<void(const float* images, float* dimages)>;
 
 class Attack {
  public:
-  // Throws Error (usage): a name other than fgsm and pgd, a radius outside (0, 255], pgd without steps.
-  // The set outlives the attack. `seed` is of the random start.
+  // Throws as check_attack. The set outlives the attack. `seed` is of the random start.
   Attack(const Stress&, const data::ImageDataset& set, uint64_t seed);
   // Changes images [B, C, H, W], normalised, in place. `first` is the number of the first image, so that its random
   // start does not depend on the batch.

@@ -1,11 +1,14 @@
-// `switchyard data list|fetch|verify|preview`: real data sets, and what corruptions do to their images.
+// `switchyard data list|fetch|verify|preview`: real data sets, and what corruptions and noises do to them.
 #include <unistd.h>
 
 #include <cstdio>
 #include <iostream>
 #include <memory>
+#include <optional>
 
 #include "benchmarks/commands.h"
+#include "benchmarks/preview_text.h"
+#include "core/base/error.h"
 #include "core/base/json.h"
 #include "data/corrupt/sheet.h"
 #include "data/fetch.h"
@@ -68,9 +71,13 @@ struct Preview {
   std::vector<int> severities = {1, 2, 3, 4, 5};
   std::vector<int64_t> images = {0};
   std::string out;
+  std::string noise;  // of text
+  std::optional<double> rate;
 };
 
 void preview_set(const std::string& id, const std::string& directory, const Preview& preview) {
+  if (!preview.noise.empty()) return preview_text(std::cout, id, directory, preview.noise, preview.rate);
+  if (preview.out.empty()) usage_error("data preview: give --out FILE.png for images, or --noise NAME for text");
   data::SheetOptions sheet{{}, preview.severities, preview.images};
   for (const std::string& name : preview.corruptions) {
     if (name == "none") continue;
@@ -99,23 +106,27 @@ void add_data_command(CLI::App& app, int& exit_code) {
   CLI::App* fetch =
       command->add_subcommand("fetch", "download a set (or copy it from --from), checked by size and SHA-256");
   CLI::App* verify = command->add_subcommand("verify", "check every file of a set by size and SHA-256");
-  CLI::App* preview = command->add_subcommand("preview", "a PNG of test images, clean and corrupted");
+  CLI::App* preview =
+      command->add_subcommand("preview", "test data, clean and disturbed: a PNG of images, or places of a text");
   auto p = std::make_shared<Preview>();
   for (CLI::App* c : {list, fetch, verify, preview})
     c->add_option("--data", o->directory, "directory of the data sets; default $SWITCHYARD_DATA or ./datasets");
   for (CLI::App* c : {fetch, verify}) c->add_option("set", o->id, "id of the set (switchyard data list)")->required();
-  preview->add_option("set", o->id, "id of an image set, planted_patches or image_folder:PATH")->required();
+  preview->add_option("set", o->id, "id of a set, image_folder:PATH or text_file:PATH")->required();
   preview->add_option("--corruption", p->corruptions, "names, all, or none: the clean images alone; default all");
   preview->add_option("--severity", p->severities, "1 to 5; default all five");
   preview->add_option("--index", p->images, "images of the test split, counted from 0; default 0");
-  preview->add_option("--out", p->out, "the PNG to write")->required();
+  preview->add_option("--out", p->out, "the PNG to write, for images");
+  preview->add_option("--noise", p->noise, "of text: a name, or all");
+  preview->add_option("--rate", p->rate, "of the noise, in [0, 1]; default its highest")->needs("--noise");
   for (CLI::App* c : {list, verify}) c->add_flag("--json", o->json, "as JSON");
   fetch->add_option("--from", o->source, "a local directory or another URL instead of the official one");
   command->footer(
       "Examples:\n  switchyard data list\n  switchyard data fetch cifar10 --data DIR\n  switchyard data fetch mnist "
       "--from /media/stick/mnist\n  switchyard data verify cifar10 --data DIR\n  switchyard data preview "
       "planted_patches "
-      "--corruption fog snow --index 0 1 --out sheet.png");
+      "--corruption fog snow --index 0 1 --out sheet.png\n  switchyard data preview tinyshakespeare --noise ocr --data "
+      "DIR");
   list->callback([o] { list_sets(o->directory, o->json); });
   fetch->callback([o] { fetch_set(o->id, o->directory, o->source); });
   preview->callback([o, p] { preview_set(o->id, o->directory, *p); });

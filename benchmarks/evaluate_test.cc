@@ -17,7 +17,7 @@ class Fixed : public Workload {
   const std::vector<moe::Site*>& sites() const override { return sites_; }
   double train(const Exec&, const moe::StepInfo&) override { return 0; }
   void update(const Exec&, const moe::StepInfo&) override {}
-  void show(const Stress&, int64_t) override {}
+  std::string show(const Stress&, int64_t) override { return {}; }
   void unshow() override {}
   std::vector<Stress> stresses(Stress::Kind) const override { return {}; }
   std::unique_ptr<Workload> again(const Suite&) const override { return nullptr; }

@@ -28,7 +28,7 @@ Which which_of(const std::string& name) {
   return name.rfind("least_used", 0) == 0 ? Which::kLeastUsed : Which::kRandom;
 }
 
-// Which tokens a figure is about is said by the condition; why there is none, by the reason.
+// Why a condition has no result in this cell.
 struct NotMeasured {
   std::string reason;
 };
@@ -39,12 +39,20 @@ RobustnessRun::RobustnessRun(const Cell& cell, Workload& workload, std::filesyst
     : cell_(cell), workload_(workload), early_model_(std::move(early_model)) {}
 
 Json RobustnessRun::evaluate(Workload& workload, const Condition& c, moe::PlanHook* fault) {
-  workload.show(c.stress, cell_.suite.robustness.units);
+  if (const std::string reason = workload.show(c.stress, cell_.suite.robustness.units); !reason.empty()) {
+    workload.unshow();
+    throw NotMeasured{reason};
+  }
   RoutingTap tap(workload, fault);
   Evaluator evaluator(workload, static_cast<uint64_t>(cell_.seed()));
   const Evaluation e = evaluator.run({.observer = &tap});
   workload.unshow();
   Json result = {{"scored", e.scored}, {"loss", e.loss}, {"accuracy", e.accuracy}};
+  if (c.group == "capacity") {  // as rounding left it
+    double slots = 0;
+    for (const moe::Load& load : e.load) slots += static_cast<double>(load.capacity) / static_cast<double>(load.tokens);
+    result["slots_per_token"] = slots / static_cast<double>(e.load.size());
+  }
   if (tap.intact() != e.scored) {
     result["intact"] = {{"scored", tap.intact()}, {"loss", tap.intact_loss()}, {"accuracy", tap.intact_accuracy()}};
   }
@@ -96,9 +104,7 @@ Json RobustnessRun::with_capacity(const Condition& c) {
     if (!to || to->size != p.size) throw NotMeasured{"the router's tensors depend on the capacity"};
     std::copy_n(p.value, p.size, to->value);
   }
-  Json result = evaluate(*other, c, nullptr);
-  result["slots_per_token"] = c.value * offered;
-  return result;
+  return evaluate(*other, c, nullptr);
 }
 
 Json RobustnessRun::with_early_router(const Condition& c) {

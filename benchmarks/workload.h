@@ -64,7 +64,8 @@ class Workload {
   // ---- evaluation ----
   // From now on score() goes over the first `most` images or tokens (0: all) under this stress, text in windows without
   // overlap; unshow() goes back to all of the data as it is. Throws Error (usage) where the stress does not apply.
-  virtual void show(const Stress&, int64_t most) = 0;
+  // Returns why nothing is changed where the data have no place for it, else an empty text.
+  virtual std::string show(const Stress&, int64_t most) = 0;
   virtual void unshow() = 0;
   // The stresses of a kind that apply here, by name: corruptions of colour images, noises that the tokenizer can write.
   virtual std::vector<Stress> stresses(Stress::Kind) const = 0;

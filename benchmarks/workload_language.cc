@@ -97,7 +97,7 @@ class LanguageWorkload : public Workload {
   }
   void update(const Exec& ex, const moe::StepInfo& info) override { lm_.update(ex, info); }
 
-  void show(const Stress& stress, int64_t most) override {
+  std::string show(const Stress& stress, int64_t most) override {
     unshow();
     shown_ = std::make_unique<Shown>();
     data::NoisySplit& text = shown_->text;
@@ -117,6 +117,8 @@ class LanguageWorkload : public Workload {
     const int64_t windows = shown_->cut(config_.context, tokens - 1, stress.kind == Stress::Kind::kNoise);
     if (stress.kind == Stress::Kind::kOrder) shown_->order = reordered(stress.name, windows, kStressSeed);
     shown_->place.resize(token_.size()), shown_->intact.resize(token_.size());
+    const bool nothing = stress.kind == Stress::Kind::kNoise && text.sites == 0;
+    return nothing ? "this text has no place for the noise" : "";
   }
   void unshow() override { shown_.reset(); }
   std::vector<Stress> stresses(Stress::Kind kind) const override {
@@ -296,6 +298,8 @@ class LanguageModality : public Modality {
     const double weights = 4.0 * c.depth * c.width * c.width + 1.0 * c.vocabulary * c.width;
     const double tokens = 1.0 * suite.batch * c.context;
     require_one_step(suite, 6 * weights * tokens, tokens);
+    for (const std::string& name : suite.robustness.only) data::find_noise(name);
+    for (const std::string& id : suite.robustness.shift) check_dataset(id);
   }
   std::unique_ptr<Workload> make(const Suite& cell, const std::filesystem::path& data_dir) const override {
     const Task& task = cell.tasks.at(0);

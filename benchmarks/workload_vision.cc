@@ -97,7 +97,7 @@ class VisionWorkload : public Workload {
   }
   void update(const Exec& ex, const moe::StepInfo& info) override { vit_.update(ex, info); }
 
-  void show(const Stress& stress, int64_t most) override {
+  std::string show(const Stress& stress, int64_t most) override {
     unshow();
     shown_.emplace();
     shown_->images = most > 0 ? std::min(most, set_.test.count) : set_.test.count;
@@ -117,6 +117,7 @@ class VisionWorkload : public Workload {
       case Stress::Kind::kShift: shown_->shifted = load_shifted(stress.name, shown_->images); break;
       case Stress::Kind::kNoise: usage_error("noise '", stress.name, "' is one of text; images have corruptions");
     }
+    return {};
   }
   void unshow() override { shown_.reset(); }
   std::vector<Stress> stresses(Stress::Kind kind) const override {
@@ -273,6 +274,12 @@ class VisionModality : public Modality {
     // Forward of the dense projections alone: 2 FLOPs per weight and token, and twice that backward.
     const double weights = 1.0 * c.patch_pixels() * c.width + 4.0 * c.depth * c.width * c.width;
     require_one_step(suite, 6 * weights * c.tokens() * suite.batch, suite.batch);
+    for (const std::string& name : suite.robustness.only) {
+      data::find_corruption(name);
+      data::check_corruptible(1, shape.at("channels"), shape.at("height"), shape.at("width"));
+    }
+    for (const Stress& attack : suite.robustness.attacks) check_attack(attack);
+    for (const std::string& id : suite.robustness.shift) check_dataset(id);
   }
   std::unique_ptr<Workload> make(const Suite& cell, const std::filesystem::path& data_dir) const override {
     const Task& task = cell.tasks.at(0);
