@@ -31,7 +31,7 @@ const std::map<std::string, std::set<std::string>> kArrows = {
 };
 // Tests and their fixtures may look further: at the host that runs a plugin, or at the author layer to make one.
 const std::map<std::string, std::set<std::string>> kTestArrows = {
-    {"core/abi", {"core/base"}}, {"core/sdk", {"core/plugin"}}, {"plugins", {"core/moe"}},
+    {"core/abi", {"core/base"}}, {"core/sdk", {"core/plugin"}}, {"plugins", {"core/plugin"}},
     {"core/moe", {"core/sdk"}},  {"core/model", {"core/sdk"}},  {"benchmarks", {"core/sdk"}},
 };
 

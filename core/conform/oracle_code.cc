@@ -188,7 +188,6 @@ void code_means(const Promise& p) {
     ++followed;
     p.near(usage[c], used, 1e-6, "the usage of code ", c);
     Row want(kWidth);
-    add(decay * even / used, t.row_of(t.name, 0, 0), want);
     for (size_t j = 0; j < kWidth; ++j)
       want[j] = (decay * even * old[c * kWidth + j] + (1 - decay) * sum[c][j]) / used;
     near_rows(p, t.code(static_cast<int>(c)), want, 1e-4, cat("code ", c));
@@ -201,8 +200,7 @@ void code_means(const Promise& p) {
 }
 
 // What the released form reads: q = (1 - 2 l) x + l v, then a layer norm, the expert, the same layer norm again.
-Row released(const CodeTrial& t, const Row& q, int code, const Row& gain, const Row& bias) {
-  (void)t;
+Row released(const Row& q, int code, const Row& gain, const Row& bias) {
   return layer_norm(run_expert(code % 4, layer_norm(q, gain, bias)), gain, bias);
 }
 
@@ -225,7 +223,7 @@ void released_paths(const Promise& p) {
     p.near(t.weights()[static_cast<size_t>(i)][0], paths[0], 1e-5, "token ", i, "'s weight");
     const int code = t.nearest(x);
     add(1 - 2 * l, x, q), add(l, t.code(code), q);
-    add(paths[1], released(t, q, code, gain, bias), want);
+    add(paths[1], released(q, code, gain, bias), want);
     near_rows(p, of_token(plan.output, i), want, 1e-4, cat("token ", i, "'s output of the discrete path"));
   }
 }
@@ -246,7 +244,7 @@ void scaled_code_gradient(const Promise& p) {
     Row q(kWidth), want(kWidth);
     add(1 - 2 * l, t.row(i), q), add(l, t.code(code), q);
     add(1 - l,
-        pulled_back([&](const Row& u) { return released(t, u, code, gain, bias); }, q, of_token(d.output, i)), want);
+        pulled_back([&](const Row& u) { return released(u, code, gain, bias); }, q, of_token(d.output, i)), want);
     near_rows(p, of_token(t.dx, i), want, 2e-3, cat("the gradient at token ", i));
   }
 }

@@ -8,11 +8,14 @@
 namespace swy::conform {
 namespace {
 
-// per_token: experts per token (1), so that a pool of n tokens has n * per_token entries, evenly over the experts.
+// per_token: experts per token (1), so that a pool of n tokens has n * per_token entries, evenly over the experts, the
+// first of which take what is left over ("remainder": "first"), or any ("any"). Where experts choose, each takes its
+// share of n * per_token / E, rounded "up" or "down".
 // pool: "group" or "batch". gate: the tensor that makes scores of x. phase.
 void exact_loads(const Promise& p) {
   const OracleSite site{4, 4, {16, 12, 10, 3}};
   const auto pool = p.value_or<std::string>("pool", "group");
+  const auto remainder = p.value_or<std::string>("remainder", "first");
   const int per_token = p.value_or("per_token", 1);
   for (const int32_t phase : p.phases())
     for (uint64_t seed = 1; seed <= 3; ++seed) {
@@ -24,14 +27,13 @@ void exact_loads(const Promise& p) {
       for (const int32_t n : site.groups) pools.emplace_back(from, from + n), from += n;
       if (pool == "batch") pools = {{0, from}};
       for (const auto& [begin, end] : pools) {
-        const std::vector<int> n = t.loads(begin, end);
-        const int all = std::accumulate(n.begin(), n.end(), 0), want = (end - begin) * per_token;
-        const auto [least, most] = std::minmax_element(n.begin(), n.end());
-        // An expert that takes a share of n takes whole tokens: what is left over goes to the first, or to nobody.
-        p.expect(all == want || (p.value_or("remainder_is_left", false) && all == want / 4 * 4), "tokens ", begin,
-                 " to ", end, " have ", all, " entries, not ", want);
-        p.expect(*most - *least <= (all % 4 ? 1 : 0), "tokens ", begin, " to ", end, " load the experts ",
-                 Json(n).dump(), ", not evenly");
+        std::vector<int> n = t.loads(begin, end);
+        const int want = (end - begin) * per_token;
+        std::vector<int> share(4, want / 4);
+        for (int e = 0; e < (remainder == "up" && want % 4 ? 4 : remainder == "down" ? 0 : want % 4); ++e)
+          ++share[static_cast<size_t>(e)];
+        if (remainder == "any") std::sort(n.rbegin(), n.rend());
+        p.equal(n, share, "the load of tokens ", begin, " to ", end);
       }
     }
 }

@@ -186,7 +186,7 @@ void selection_bias(const Promise& p) {
     Row ranked;
     for (size_t e = 0; e < 4; ++e)
       ranked.push_back((form == "chosen" ? logits[e] : sigmoid(logits[e])) + sign * double{t.tensor(name).value[e]});
-    const auto& chosen = t.experts()[static_cast<size_t>(i)];
+    const std::vector<int> chosen = t.experts()[static_cast<size_t>(i)];
     std::vector<int> want = largest(ranked, k), got = chosen;
     std::sort(want.begin(), want.end()), std::sort(got.begin(), got.end());
     p.equal(got, want, "token ", i, "'s choice by score and bias");
@@ -208,10 +208,23 @@ void ignores_content(const Promise& p) {
   }
 }
 
-// temperature: what cosines are divided by.
+// options: those that go together ill. A refusal has a reason.
+void refuses(const Promise& p) {
+  try {
+    Trial(p, {4, 4, {8}});
+  } catch (const Error& e) {
+    p.expect(e.kind == Kind::kUsage, "the refusal is no usage error: ", e.what());
+    return;
+  }
+  p.fail("these options are accepted");
+}
+
+// temperature: what cosines are divided by. tensors: those that make scores of x, which are drawn.
 void cosine_scores(const Promise& p) {
   const double bound = std::exp(2 / p.value_or("temperature", 1.0)) + 1e-4;
-  Trial t = Trial::drawn(p, {6, 4, {50}});
+  Trial t(p, {6, 4, {50}});
+  uint64_t seed = p.context.seed;
+  for (const auto& name : p.as<std::vector<std::string>>("tensors")) t.draw(name, ++seed);
   t.draw(4, 30), t.run();
   double most = 0;
   for (const auto& w : t.weights()) {
@@ -280,6 +293,7 @@ std::vector<Property> selection_oracles() {
       {"shift_invariant", "One number added to all scores changes nothing.", shift_invariant},
       {"selection_bias", "The bias decides who is chosen and has no part in what a choice weighs.", selection_bias},
       {"ignores_content", "What a token holds changes nothing in the plan.", ignores_content},
+      {"refuses", "Options that contradict each other are refused with a reason.", refuses},
       {"cosine_scores", "Scores lie in [-1, 1], so gates are at most e^(2 / temperature) apart.", cosine_scores},
       {"one_expert", "A single expert has weight 1: the block is a dense one.", one_expert},
       {"expert_permutation", "Another order of the experts gives the same plan in that order.", expert_permutation}};
