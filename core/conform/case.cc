@@ -23,9 +23,9 @@ const char* status_name(Status status) {
 bool is_bad(Status status) { return status == Status::kFail || status == Status::kCrash || status == Status::kTimeout; }
 
 const std::vector<std::string>& all_modes() {
-  static const std::vector<std::string> modes = {"init",  "run",    "correct", "grad",   "bitwise",
-                                                 "state", "causal", "padding", "batch",  "abi",
-                                                 "fuzz",  "oracle", "cost",    "perf",   "device", "file"};
+  static const std::vector<std::string> modes = {"init",   "run",     "correct", "grad", "bitwise", "state",
+                                                 "causal", "padding", "batch",   "abi",  "fuzz",    "oracle",
+                                                 "cost",   "perf",    "device",  "file"};
   return modes;
 }
 

@@ -47,7 +47,7 @@ struct Case {
                      // rule of the ABI, but what the router's own equations promise (oracle.h)
   std::string doc;   // one sentence: what it proves
   std::function<void(const Subject&, const CaseContext&)> run;
-  bool loads = true;  // false: looks at the file alone, so it also runs when the plugin cannot be loaded
+  bool loads = true;         // false: looks at the file alone, so it also runs when the plugin cannot be loaded
   std::string promise = {};  // the property that a router.json must declare for the case to concern its router
 };
 

@@ -26,8 +26,7 @@ DrawnShape shape_of(const OracleSite& site) {
 
 Setting setting_of(const Promise& p, const OracleSite& site, const OptionText& more) {
   // The plans of thousands of tokens are looked at: the first call of each kind is enough for the checked layer here.
-  return {p.options(more), shape_of(site), SWY_SITE_FFN, p.context.seed, Checking::kFirst,
-          p.value_or("progress", 0.0)};
+  return {p.options(more), shape_of(site), SWY_SITE_FFN, p.context.seed, Checking::kFirst, p.value_or("progress", 0.0)};
 }
 
 std::string option_text(const Json& v) { return v.is_string() ? v.get<std::string>() : v.dump(); }
@@ -66,8 +65,7 @@ std::vector<int32_t> Promise::phases() const {
 void Promise::all_read() const {
   const std::vector<std::string> known(read_.begin(), read_.end());
   for (const auto& [name, v] : given_.items())
-    if (!read_.count(name))
-      fail("router.json: this property has no parameter '", name, "'", suggestion(name, known));
+    if (!read_.count(name)) fail("router.json: this property has no parameter '", name, "'", suggestion(name, known));
 }
 
 std::string Promise::where() const { return given_.empty() ? "" : cat(" [", given_.dump(), "]"); }
@@ -78,15 +76,14 @@ std::set<std::string> declared_oracles(const std::filesystem::path& files) {
   if (!j.is_object() || !j.contains("oracles")) return {};
   const Json& oracles = j["oracles"];
   std::set<std::string> names;
-  if (oracles.is_object()) {
-    for (const auto& [name, given] : oracles.items()) names.insert(name);
-    return names;
+  bool well_formed = oracles.is_object() || oracles.is_array();
+  for (const auto& [name, given] : oracles.items()) {
+    if (oracles.is_object()) names.insert(name);
+    if (oracles.is_array() && given.is_string()) names.insert(given.get<std::string>());
+    if (oracles.is_array() && !given.is_string()) well_formed = false;
   }
-  for (const Json& name : oracles) {
-    if (!oracles.is_array() || !name.is_string())
-      broken(kOracleRule, "router.json: 'oracles' is an array of names, or an object of names and what they need");
-    names.insert(name.get<std::string>());
-  }
+  if (!well_formed)
+    broken(kOracleRule, "router.json: 'oracles' is an array of names, or an object of names and what they need");
   return names;
 }
 

@@ -128,10 +128,10 @@ class Trial : public Rig {
   double loss(const std::string& name) const;
   bool has_loss(const std::string& name) const;
   double metric(const std::string& name) const;
-  PlanGrad only_loss(const std::string& name) const;  // dplan: 1 for this loss, 0 for all else
-  std::vector<std::vector<int>> experts() const;      // of each row, in list order
-  Matrix weights() const;                             // likewise
-  std::vector<int> loads() const;                     // [E]
+  PlanGrad only_loss(const std::string& name) const;       // dplan: 1 for this loss, 0 for all else
+  std::vector<std::vector<int>> experts() const;           // of each row, in list order
+  Matrix weights() const;                                  // likewise
+  std::vector<int> loads() const;                          // [E]
   std::vector<int> loads(int32_t from, int32_t to) const;  // of the tokens in [from, to)
   Row row(int32_t token) const;
   Row row_of(const std::string& tensor, int64_t row, int64_t columns) const;

@@ -34,7 +34,8 @@ void competition(const Promise& p) {
     std::vector<Row> output(4);
     for (int e = 0; e < 4; ++e) {
       double sum = 0;
-      for (const double x : t.row(i)) output[e].push_back(Rig::expert(e, x)), sum += std::log1p(std::exp(output[e].back()));
+      for (const double x : t.row(i))
+        output[e].push_back(Rig::expert(e, x)), sum += std::log1p(std::exp(output[e].back()));
       affinity.push_back(sum / 6);
     }
     const std::vector<int> won = largest(affinity, static_cast<int>(k));
@@ -105,9 +106,9 @@ void competition_rate(const Promise& p) {
   p.equal(competition_steps(p, warm_up + 0.01, kSteps), steps, "the list of competitions when run again");
 }
 
-// One bit, two experts, the bit itself a parameter: the second expert's weight is the smooth step. 1/2 at 0, exact 0 and
-// 1 from the ends of the band on, the cubic between them, a slope of 3 / (2 gamma) in the middle and of 0 at both ends:
-// C1. gamma. bits: tensor.
+// One bit, two experts, the bit itself a parameter: the second expert's weight is the smooth step. 1/2 at 0, exact 0
+// and 1 from the ends of the band on, the cubic between them, a slope of 3 / (2 gamma) in the middle and of 0 at both
+// ends: C1. gamma. bits: tensor.
 void smooth_step(const Promise& p) {
   const double gamma = p.as<double>("gamma");
   Trial t(p, {6, 2, {3}}, {{"gamma", Json(gamma).dump()}});
@@ -185,7 +186,8 @@ void count_follows_mass(const Promise& p) {
   const size_t tokens = 20;
   for (const auto& [mass, per_token] : {std::pair{"0", 1}, {"1", 4}}) {
     Trial t = Trial::drawn(p, kSite, {{option, mass}});
-    p.equal(t.run().row.size(), tokens * static_cast<size_t>(per_token), "with a mass of ", mass, " the number of entries");
+    p.equal(t.run().row.size(), tokens * static_cast<size_t>(per_token), "with a mass of ", mass,
+            " the number of entries");
   }
   Trial t = Trial::drawn(p, kSite, {{option, "0.6"}});
   const size_t first = t.run().row.size();

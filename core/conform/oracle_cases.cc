@@ -24,7 +24,8 @@ void names_are_known(const Subject& s, const CaseContext& c) {
   for (const Property& p : all_properties()) known.push_back(p.name);
   for (const std::string& name : declared)
     if (std::find(known.begin(), known.end(), name) == known.end())
-      broken(kOracleRule, "router.json declares the oracle '", name, "', which does not exist", suggestion(name, known));
+      broken(kOracleRule, "router.json declares the oracle '", name, "', which does not exist",
+             suggestion(name, known));
   c.note("declared", declared);
 }
 
@@ -43,8 +44,8 @@ void keep(const Property& property, const Subject& s, const CaseContext& c) {
 }  // namespace
 
 std::vector<Case> oracle_cases() {
-  std::vector<Case> cases = {{"oracle.declared", "oracle", kOracleRule,
-                              "The oracles that router.json declares exist.", names_are_known, false}};
+  std::vector<Case> cases = {{"oracle.declared", "oracle", kOracleRule, "The oracles that router.json declares exist.",
+                              names_are_known, false}};
   for (const Property& p : all_properties())
     cases.push_back({"oracle." + p.name, "oracle", kOracleRule, p.doc,
                      [p](const Subject& s, const CaseContext& c) { keep(p, s, c); }, true, p.name});

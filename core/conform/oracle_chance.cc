@@ -113,12 +113,12 @@ void sampled_gradient(const Promise& p) {
 }  // namespace
 
 std::vector<Property> chance_oracles() {
-  return {{"sampled_choice", "A drawn choice comes as often as its gate says.", sampled_choice},
-          {"chance_of_second", "The second choice is used with probability min(1, gate / threshold).",
-           chance_of_second},
-          {"jitter_form", "Jitter moves logits as far as its form allows, and no further.", jitter_form},
-          {"sampled_gradient", "The expected gradient of a drawn expert is the exact one to first order.",
-           sampled_gradient}};
+  return {
+      {"sampled_choice", "A drawn choice comes as often as its gate says.", sampled_choice},
+      {"chance_of_second", "The second choice is used with probability min(1, gate / threshold).", chance_of_second},
+      {"jitter_form", "Jitter moves logits as far as its form allows, and no further.", jitter_form},
+      {"sampled_gradient", "The expected gradient of a drawn expert is the exact one to first order.",
+       sampled_gradient}};
 }
 
 }  // namespace swy::conform

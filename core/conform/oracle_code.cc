@@ -131,10 +131,9 @@ void codebook_gradient(const Promise& p) {
   for (int32_t i = 0; i < t.tokens(); ++i) {
     const int code = t.nearest(t.row(i));
     for (int64_t j = 0; j < kWidth; ++j)
-      want[static_cast<size_t>(code * kWidth + j)] += 3 * 2 *
-                                                      (t.code(code)[static_cast<size_t>(j)] -
-                                                       t.row(i)[static_cast<size_t>(j)]) /
-                                                      static_cast<double>(t.tokens() * kWidth);
+      want[static_cast<size_t>(code * kWidth + j)] +=
+          3 * 2 * (t.code(code)[static_cast<size_t>(j)] - t.row(i)[static_cast<size_t>(j)]) /
+          static_cast<double>(t.tokens() * kWidth);
   }
   near_rows(p, to_row(t.tensor(t.name).grad), want, 1e-5, "the gradient of the codes");
 }
@@ -188,8 +187,7 @@ void code_means(const Promise& p) {
     ++followed;
     p.near(usage[c], used, 1e-6, "the usage of code ", c);
     Row want(kWidth);
-    for (size_t j = 0; j < kWidth; ++j)
-      want[j] = (decay * even * old[c * kWidth + j] + (1 - decay) * sum[c][j]) / used;
+    for (size_t j = 0; j < kWidth; ++j) want[j] = (decay * even * old[c * kWidth + j] + (1 - decay) * sum[c][j]) / used;
     near_rows(p, t.code(static_cast<int>(c)), want, 1e-4, cat("code ", c));
   }
   p.expect(followed > 0, "every code was reset: nothing is shown");
@@ -243,8 +241,8 @@ void scaled_code_gradient(const Promise& p) {
     const int code = t.nearest(t.row(i));
     Row q(kWidth), want(kWidth);
     add(1 - 2 * l, t.row(i), q), add(l, t.code(code), q);
-    add(1 - l,
-        pulled_back([&](const Row& u) { return released(u, code, gain, bias); }, q, of_token(d.output, i)), want);
+    add(1 - l, pulled_back([&](const Row& u) { return released(u, code, gain, bias); }, q, of_token(d.output, i)),
+        want);
     near_rows(p, of_token(t.dx, i), want, 2e-3, cat("the gradient at token ", i));
   }
 }
@@ -267,17 +265,17 @@ void code_only_selects(const Promise& p) {
 }  // namespace
 
 std::vector<Property> code_oracles() {
-  return {{"code_paths", "Tokens go to their experts, and their nearest codes to theirs, by paths that sum to 1.",
-           code_paths},
-          {"straight_through_code", "The nearest code is what its expert reads, and gradients pass it as they are.",
-           straight_through_code},
-          {"codebook_gradient", "Codes move by the VQ loss alone.", codebook_gradient},
-          {"frozen_codes", "Frozen codes stand still.", frozen_codes},
-          {"code_means", "Codes are running means of their tokens, and dead ones start again.", code_means},
-          {"released_paths", "The forward pass is the released one.", released_paths},
-          {"scaled_code_gradient", "Gradients pass the quantiser times 1 - lambda.", scaled_code_gradient},
-          {"code_only_selects", "Without a share in the input a code selects and does nothing else.",
-           code_only_selects}};
+  return {
+      {"code_paths", "Tokens go to their experts, and their nearest codes to theirs, by paths that sum to 1.",
+       code_paths},
+      {"straight_through_code", "The nearest code is what its expert reads, and gradients pass it as they are.",
+       straight_through_code},
+      {"codebook_gradient", "Codes move by the VQ loss alone.", codebook_gradient},
+      {"frozen_codes", "Frozen codes stand still.", frozen_codes},
+      {"code_means", "Codes are running means of their tokens, and dead ones start again.", code_means},
+      {"released_paths", "The forward pass is the released one.", released_paths},
+      {"scaled_code_gradient", "Gradients pass the quantiser times 1 - lambda.", scaled_code_gradient},
+      {"code_only_selects", "Without a share in the input a code selects and does nothing else.", code_only_selects}};
 }
 
 }  // namespace swy::conform

@@ -141,8 +141,8 @@ void optimal_assignment(const Promise& p) {
 }
 
 // Sinkhorn's iteration as Megatron-LM writes it, tokens first, in double precision for as many rounds: the choices are
-// its rows' largest entries; once every token is scaled to 1/N again, the metric is what the experts' shares are off by,
-// which falls to 0 with the rounds. gate.
+// its rows' largest entries; once every token is scaled to 1/N again, the metric is what the experts' shares are off
+// by, which falls to 0 with the rounds. gate.
 void transport_plan(const Promise& p) {
   constexpr int n = 24, experts = 4;
   for (const int rounds : {1, 3, 50}) {

@@ -197,7 +197,8 @@ void frequency_table(const Promise& p) {
   for (size_t v = 0; v < 8; ++v)
     if (table[v] >= 0) by_table.at(static_cast<size_t>(table[v])) += static_cast<int>(count[v]);
   p.equal(by_table, t.loads(), "the table's sum of counts");
-  p.expect(*std::max_element(by_table.begin(), by_table.end()) <= 20 + 24, "an expert has more than the mean and one id");
+  p.expect(*std::max_element(by_table.begin(), by_table.end()) <= 20 + 24,
+           "an expert has more than the mean and one id");
   const auto kept = table;
   const auto experts = t.experts();
   t.draw(1), t.progress = 0.7, t.run(), t.after_step(), t.run(SWY_SCORE);

@@ -47,8 +47,8 @@ void expect_choice(const Promise& p, const std::vector<int>& experts, const std:
   std::sort(want.begin(), want.end()), std::sort(got.begin(), got.end());
   if (got != want) {
     const auto last = static_cast<size_t>(k);
-    const bool near = last < best.size() && logits[static_cast<size_t>(best[last - 1])] -
-                                                    logits[static_cast<size_t>(best[last])] < kMargin;
+    const bool near = last < best.size() &&
+                      logits[static_cast<size_t>(best[last - 1])] - logits[static_cast<size_t>(best[last])] < kMargin;
     p.expect(near && got.size() == want.size(), "token ", token, " goes to experts ", Json(got).dump(),
              ", its largest logits are those of ", Json(want).dump());
     ++flips;
@@ -155,9 +155,9 @@ void shift_invariant(const Promise& p) {
   shifted.set(scores);
   for (Trial* t : {&plain, &shifted}) t->identity(p.value_or<std::string>("gate", "gate"));
   for (int step = 0; step <= steps; ++step) {
-    const std::string text = (plain.run(), shifted.run(), plain.weights() == shifted.weights()
-                                                              ? std::string()
-                                                              : plain.last().difference(shifted.last(), 1e-5));
+    const std::string text =
+        (plain.run(), shifted.run(),
+         plain.weights() == shifted.weights() ? std::string() : plain.last().difference(shifted.last(), 1e-5));
     const bool plan_differs = plain.experts() != shifted.experts() || text.rfind("weight", 0) == 0;
     p.expect(!plan_differs, "after ", step, " updates a shift of ", of, " changes the plan: ", text);
     if (step == steps) break;

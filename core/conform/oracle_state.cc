@@ -28,8 +28,8 @@ void bias_step(const Promise& p) {
   p.equal(buffer(p, t), want, "the bias after its share of training");
 }
 
-// The penalty's weight is multiplied by exactly `factor` where more than k entries per token were offered, else divided.
-// tensor, factor, gate.
+// The penalty's weight is multiplied by exactly `factor` where more than k entries per token were offered, else
+// divided. tensor, factor, gate.
 void multiplier_step(const Promise& p) {
   const auto factor = p.as<float>("factor");
   Trial t(p, {6, 4, {12}});
@@ -51,16 +51,17 @@ void multiplier_step(const Promise& p) {
   p.equal(buffer(p, t).at(0), now, "lambda after an evaluation");
 }
 
-// The worked case of Quantile Balancing: s = (.9,.5), (.8,.7), (.7,.2), (.6,.45) with k = 1. beta starts at 0, alpha are
-// the second scores, beta becomes (.15, 0), and the loads go from (4, 0) to (2, 2) with a total of 2.75 once the token
-// at the quantile counts as out. tensor, gate.
+// The worked case of Quantile Balancing: s = (.9,.5), (.8,.7), (.7,.2), (.6,.45) with k = 1. beta starts at 0, alpha
+// are the second scores, beta becomes (.15, 0), and the loads go from (4, 0) to (2, 2) with a total of 2.75 once the
+// token at the quantile counts as out. tensor, gate.
 void quantile_step(const Promise& p) {
   const Matrix s = {{.9f, .5f}, {.8f, .7f}, {.7f, .2f}, {.6f, .45f}};
   Trial t(p, {2, 2, {4}});
   t.identity(p.value_or<std::string>("gate", "gate")), t.set(s), t.run();
   p.equal(t.loads(), {4, 0}, "the load at beta = 0");
   t.after_step();
-  p.near(buffer(p, t)[0], 0.15, 1e-6, "beta of the first expert"), p.near(buffer(p, t)[1], 0, 1e-6, "beta of the second");
+  p.near(buffer(p, t)[0], 0.15, 1e-6, "beta of the first expert"),
+      p.near(buffer(p, t)[1], 0, 1e-6, "beta of the second");
   buffer(p, t)[0] += 1e-5f;  // the strict rule
   t.run();
   p.equal(t.loads(), {2, 2}, "the load at the quantile");
@@ -70,7 +71,8 @@ void quantile_step(const Promise& p) {
   p.near(total, 2.75, 1e-6, "the total score");
 }
 
-// With the plain mean, an expert is the mean of all tokens it was ever given; one that got none keeps its start. tensor.
+// With the plain mean, an expert is the mean of all tokens it was ever given; one that got none keeps its start.
+// tensor.
 void running_mean(const Promise& p) {
   Trial t(p, {3, 4, {16}});
   buffer(p, t) = {1, 0, 0, 0, 1, 0, 0, 0, 1, -1, -1, -1};
@@ -111,8 +113,8 @@ void running_cutoff(const Promise& p) {
   p.near(buffer(p, t)[0], decay * first + (1 - decay) * own(), 1e-6, "the second cutoff");
 }
 
-// k(s) = first + round((last - first) s) of E = 4 experts, s the share of training: never falling. first, last; score: k
-// in evaluation, set by the option k_eval.
+// k(s) = first + round((last - first) s) of E = 4 experts, s the share of training: never falling. first, last; score:
+// k in evaluation, set by the option k_eval.
 void growing_k(const Promise& p) {
   const int first = p.as<int>("first"), last = p.as<int>("last");
   Trial t = Trial::drawn(p, {6, 4, {12, 5}});

@@ -364,17 +364,25 @@ std::vector<OptionText> choices_of(const swy_router& router) {
 }
 
 int32_t site_kind_of(const swy_router& router) {
-  std::string refusals;
-  for (const int32_t kind : {SWY_SITE_FFN, SWY_SITE_BLOCK}) {
+  const auto refusal = [&](int32_t kind, int32_t experts) -> std::string {
+    DrawnShape shape = usual_shape(kind);
+    shape.experts = experts;
     try {
-      Rig(router, {{}, usual_shape(kind), kind});
-      return kind;
+      Rig(router, {{}, shape, kind});
+      return {};
     } catch (const Error& e) {
       if (e.kind != Kind::kUsage) throw;
-      refusals += cat(refusals.empty() ? "" : "; ", e.what());
+      return e.what();
     }
-  }
-  skip("its presets fit neither an FFN site of four experts nor a block: ", refusals);
+  };
+  const std::string ffn = refusal(SWY_SITE_FFN, 4);
+  if (ffn.empty()) return SWY_SITE_FFN;
+  for (const int32_t experts : {1, 2, 3, 8, 16})  // one that is taken says that it is the four that are refused
+    if (refusal(SWY_SITE_FFN, experts).empty())
+      skip("its presets fit an FFN site of ", experts, " experts, but not the one of four that is looked at: ", ffn);
+  const std::string block = refusal(SWY_SITE_BLOCK, 1);
+  if (block.empty()) return SWY_SITE_BLOCK;
+  skip("its presets fit neither FFN sites nor a block: ", ffn, "; ", block);
 }
 
 void needs_repetition(const swy_router& router, const Setting& setting) {

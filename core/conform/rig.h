@@ -122,8 +122,8 @@ class Rig {
 // The presets with one choice or switch set otherwise, for every value of every one.
 std::vector<OptionText> choices_of(const swy_router&);
 
-// The kind of site that a router is for: FFN, or a block of one expert where it refuses an FFN site of four. Skips the
-// case when it refuses both with its presets, quoting why.
+// The kind of site that a router is for: FFN, or a block of one expert where it refuses FFN sites whatever their number
+// of experts. Skips the case, quoting why, when its presets refuse both, or just the FFN site of four experts.
 int32_t site_kind_of(const swy_router&);
 
 // Skips the case when the same forward call twice in one instance, or once in another, does not give the same plan:
