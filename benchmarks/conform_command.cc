@@ -105,6 +105,7 @@ int run(ConformArguments& a) {
     usage_error("conform wants plugins (router ids or paths) or --all; switchyard list routers shows what there is");
   conform::rules();  // a report without them is none: fail before the work, not after
   a.run.memory_limit = int64_t{a.memory_mib} << 20;
+  a.run.undeclared = !a.cases.empty();      // who asks for a case by name is told why it does not apply
   setenv("OMP_WAIT_POLICY", "passive", 0);  // children run side by side: their threads shall not spin
   const Stopwatch watch;
   const std::vector<conform::Target> targets =

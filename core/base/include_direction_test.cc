@@ -31,8 +31,9 @@ const std::map<std::string, std::set<std::string>> kArrows = {
 };
 // Tests and their fixtures may look further: at the host that runs a plugin, or at the author layer to make one.
 const std::map<std::string, std::set<std::string>> kTestArrows = {
-    {"core/abi", {"core/base"}}, {"core/sdk", {"core/plugin"}}, {"plugins", {"core/moe"}},
-    {"core/moe", {"core/sdk"}},  {"core/model", {"core/sdk"}},  {"benchmarks", {"core/sdk"}},
+    {"core/abi", {"core/base"}},    {"core/sdk", {"core/plugin"}}, {"plugins", {"core/plugin"}},
+    {"core/conform", {"core/sdk"}}, {"core/moe", {"core/sdk"}},    {"core/model", {"core/sdk"}},
+    {"benchmarks", {"core/sdk"}},
 };
 
 std::set<std::string> reachable(const std::string& folder, bool test) {

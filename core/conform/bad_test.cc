@@ -77,6 +77,7 @@ TEST(GoodPlugin, BreaksNothing) {
 TEST(Rules, EachHasACaseAndAWrongPlugin) {
   std::set<std::string> looked_for = kFoundByTheLayer, broken;
   for (const Case& c : all_cases()) {
+    if (c.mode == "oracle") continue;  // no rule of the ABI: oracle_test.cc has wrong plugins for them
     EXPECT_TRUE(rules().count(c.rule)) << "case " << c.name << " quotes " << c.rule << ", which RULES.md lacks";
     looked_for.insert(c.rule);
   }

@@ -43,10 +43,12 @@ struct CaseContext {
 struct Case {
   std::string name;  // "grad.ragged"
   std::string mode;  // "grad"
-  std::string rule;  // "R19"; what the report quotes unless the case names another when it throws
+  std::string rule;  // "R19"; what the report quotes unless the case names another when it throws. Or "oracle": no
+                     // rule of the ABI, but what the router's own equations promise (oracle.h)
   std::string doc;   // one sentence: what it proves
   std::function<void(const Subject&, const CaseContext&)> run;
-  bool loads = true;  // false: looks at the file alone, so it also runs when the plugin cannot be loaded
+  bool loads = true;         // false: looks at the file alone, so it also runs when the plugin cannot be loaded
+  std::string promise = {};  // the property that a router.json must declare for the case to concern its router
 };
 
 // How a case ends, other than by returning. Not derived from Error: those come from the host, and what an Error means

@@ -1,7 +1,10 @@
 // Random options on random batches. Each round is a function of (seed, round); a failure names its round, and
 // --seed with that round's seed and --fuzz 1 runs it again alone.
+#include <limits>
+
 #include "core/base/seed.h"
 #include "core/conform/case.h"
+#include "core/conform/result.h"
 #include "core/conform/rig.h"
 
 namespace swy::conform {
@@ -64,12 +67,45 @@ void repeats(const Subject& s, const CaseContext& c) {
   });
 }
 
+// Diverged training brings such numbers. The plan may then be one that nobody can carry out, which the host says (R11);
+// whatever it is, the process lives on, and what comes next is planned as if nothing had been.
+void survives_what_is_not_finite(const Subject& s, const CaseContext& c) {
+  const int32_t kind = site_kind_of(*s.router);
+  needs_repetition(*s.router, {{}, ragged_shape(kind), kind, c.seed});
+  constexpr float kInf = std::numeric_limits<float>::infinity(), kNan = std::numeric_limits<float>::quiet_NaN();
+  int refused = 0;
+  for (const int32_t phase : {SWY_TRAIN, SWY_SCORE}) {
+    Rig rig(*s.router, {{}, ragged_shape(kind), kind, c.seed});
+    rig.phase = phase;
+    rig.forward();
+    const Plan before = rig.plan();
+    const std::vector<float> x = rig.x, residual = rig.residual;
+    for (const float value : {kNan, kInf, -kInf, std::numeric_limits<float>::max(), 0.f})
+      for (const size_t every : {size_t{1}, size_t{7}, x.size()}) {
+        for (size_t i = 0; i < x.size(); i += every) rig.x[i] = rig.residual[i] = value;
+        try {
+          rig.forward();
+        } catch (const Error& e) {
+          if (rule_in(e.what()) != "R11") throw;
+          ++refused;
+        }
+        rig.x = x, rig.residual = residual;
+      }
+    rig.forward();
+    if (const std::string text = before.difference(rig.plan(), 0); !text.empty())
+      broken("R13", "after numbers that are not finite it plans the same batch otherwise: ", text);
+  }
+  c.note("refused plans", refused);
+}
+
 }  // namespace
 
 std::vector<Case> fuzz_cases() {
   return {{"fuzz.run", "fuzz", "R11", "Steps with random options on random batches obey the rules of a step.",
            obeys_the_rules},
-          {"fuzz.repeat", "fuzz", "R12", "So they do again in a new instance.", repeats}};
+          {"fuzz.repeat", "fuzz", "R12", "So they do again in a new instance.", repeats},
+          {"fuzz.not_finite", "fuzz", "R11", "Inputs that are equal, huge or no numbers do no lasting harm.",
+           survives_what_is_not_finite}};
 }
 
 }  // namespace swy::conform

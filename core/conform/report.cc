@@ -52,6 +52,13 @@ std::string indented(const std::string& text, const std::string& margin) {
   return out + "\n";
 }
 
+// The sentence of a case; empty for one that is not of this program.
+std::string doc_of(const std::string& name) {
+  for (const Case& c : all_cases())
+    if (c.name == name) return c.doc;
+  return {};
+}
+
 class Writer {
  public:
   Writer(const std::vector<Result>& results, bool colour) : results_(results), colour_(colour) {}
@@ -131,6 +138,8 @@ class Writer {
     std::string text = cat(marked(r.status, status_name(r.status)), "  ", r.router, "  ", r.name, "\n");
     if (const auto it = rules().find(r.rule); it != rules().end())
       text += indented(cat(r.rule, " ", it->second.title, " ", it->second.text), "  ");
+    else if (r.mode == "oracle")
+      text += indented(cat("oracle: ", doc_of(r.name)), "  ");
     return text + indented(r.message, "  ") + "  again: " + r.repro + "\n";
   }
 

@@ -46,33 +46,6 @@ std::vector<float> first_value(const swy_tensor_spec& spec, uint64_t seed) {
   return value;
 }
 
-// Experts for routers that run them: y_d = a_e x_d + x_d^2 / 5 with a_e = (2 + e) / 4, which tells experts apart, is
-// not linear and has a derivative to check.
-class RigExperts : public SiteExperts {
- public:
-  explicit RigExperts(int32_t width) : width_(static_cast<size_t>(width)) {}
-  void forward(const Exec&, int32_t call, int64_t n, const int32_t* index, const float* x, float* y) override {
-    Call& c = calls_[call];
-    c.index.assign(index, index + n), c.x.assign(x, x + n * static_cast<int64_t>(width_));
-    for (size_t i = 0; i < c.x.size(); ++i)
-      y[i] = c.index[i / width_] < 0 ? 0 : slope(c, i) * c.x[i] + 0.2f * c.x[i] * c.x[i];
-  }
-  void backward(const Exec&, int32_t call, int64_t, const float* dy, float* dx) override {
-    const Call& c = calls_.at(call);
-    for (size_t i = 0; dx && i < c.x.size(); ++i)
-      if (c.index[i / width_] >= 0) dx[i] += dy[i] * (slope(c, i) + 0.4f * c.x[i]);
-  }
-
- private:
-  struct Call {
-    std::vector<int32_t> index;
-    std::vector<float> x;
-  };
-  float slope(const Call& c, size_t i) const { return (2 + static_cast<float>(c.index[i / width_])) / 4; }
-  const size_t width_;
-  std::map<int32_t, Call> calls_;
-};
-
 std::vector<int32_t> offsets(const std::vector<int32_t>& lengths) {
   std::vector<int32_t> begin{0};
   for (const int32_t n : lengths) begin.push_back(begin.back() + n);
@@ -92,6 +65,41 @@ std::string compare(const char* name, const std::vector<float>& a, const std::ve
 }
 
 }  // namespace
+
+// Rig::expert in single precision.
+class Rig::Experts : public SiteExperts {
+ public:
+  explicit Experts(int32_t width) : width_(static_cast<size_t>(width)) {}
+  void forward(const Exec&, int32_t call, int64_t n, const int32_t* index, const float* x, float* y) override {
+    Call& c = calls_[call];
+    c.index.assign(index, index + n), c.x.assign(x, x + n * static_cast<int64_t>(width_));
+    rows += std::count_if(index, index + n, [](int32_t e) { return e >= 0; });
+    for (size_t i = 0; i < c.x.size(); ++i)
+      y[i] = c.index[i / width_] < 0 ? 0 : slope(c, i) * c.x[i] + 0.2f * c.x[i] * c.x[i];
+  }
+  void backward(const Exec&, int32_t call, int64_t, const float* dy, float* dx) override {
+    const Call& c = calls_.at(call);
+    for (size_t i = 0; i < c.x.size(); ++i) gradient = std::max(gradient, std::fabs(double{dy[i]}));
+    for (size_t i = 0; dx && i < c.x.size(); ++i)
+      if (c.index[i / width_] >= 0) dx[i] += dy[i] * (slope(c, i) + 0.4f * c.x[i]);
+  }
+
+  int64_t rows = 0;
+  double gradient = 0;
+
+ private:
+  struct Call {
+    std::vector<int32_t> index;
+    std::vector<float> x;
+  };
+  float slope(const Call& c, size_t i) const { return (2 + static_cast<float>(c.index[i / width_])) / 4; }
+  const size_t width_;
+  std::map<int32_t, Call> calls_;
+};
+
+Rig::~Rig() = default;
+int64_t Rig::expert_rows() const { return experts_->rows; }
+double Rig::expert_gradient() const { return experts_->gradient; }
 
 bool Plan::operator==(const Plan& o) const {
   return kind == o.kind && row == o.row && expert == o.expert && same(weight, o.weight) && same(dispatch, o.dispatch) &&
@@ -139,7 +147,8 @@ PlanGrad random_grad(const Plan& p, Random& random) {
 Rig::Rig(const swy_router& router, Setting setting)
     : router_(router),
       setting_(std::move(setting)),
-      experts_(std::make_unique<RigExperts>(setting_.shape.width)),
+      experts_(std::make_unique<Experts>(setting_.shape.width)),
+      host_{&tally_, false, nullptr, experts_.get()},
       instance_(router, setting_.options, 1, setting_.checking) {
   progress = setting_.progress;
   const DrawnShape& s = setting_.shape;
@@ -355,17 +364,25 @@ std::vector<OptionText> choices_of(const swy_router& router) {
 }
 
 int32_t site_kind_of(const swy_router& router) {
-  std::string refusals;
-  for (const int32_t kind : {SWY_SITE_FFN, SWY_SITE_BLOCK}) {
+  const auto refusal = [&](int32_t kind, int32_t experts) -> std::string {
+    DrawnShape shape = usual_shape(kind);
+    shape.experts = experts;
     try {
-      Rig(router, {{}, usual_shape(kind), kind});
-      return kind;
+      Rig(router, {{}, shape, kind});
+      return {};
     } catch (const Error& e) {
       if (e.kind != Kind::kUsage) throw;
-      refusals += cat(refusals.empty() ? "" : "; ", e.what());
+      return e.what();
     }
-  }
-  skip("its presets fit neither an FFN site of four experts nor a block: ", refusals);
+  };
+  const std::string ffn = refusal(SWY_SITE_FFN, 4);
+  if (ffn.empty()) return SWY_SITE_FFN;
+  for (const int32_t experts : {1, 2, 3, 8, 16})  // one that is taken says that it is the four that are refused
+    if (refusal(SWY_SITE_FFN, experts).empty())
+      skip("its presets fit an FFN site of ", experts, " experts, but not the one of four that is looked at: ", ffn);
+  const std::string block = refusal(SWY_SITE_BLOCK, 1);
+  if (block.empty()) return SWY_SITE_BLOCK;
+  skip("its presets fit neither FFN sites nor a block: ", ffn, "; ", block);
 }
 
 void needs_repetition(const swy_router& router, const Setting& setting) {

@@ -59,6 +59,7 @@ class Rig {
  public:
   // Throws Error when the router refuses options or site, or wants more state than a quick check can hold.
   Rig(const swy_router&, Setting);
+  ~Rig();
 
   void forward();
   // Adds into dx, dresidual and the gradients of `tensors`.
@@ -73,6 +74,12 @@ class Rig {
   Held& tensor(const std::string& name);
   void zero_grads();
   Work work() const { return tally_.total(); }  // counted so far
+  // What routers that run experts are given: output d of an expert of this rig for input d. Tells experts apart, is not
+  // linear and has a derivative to check.
+  static double expert(int32_t expert, double x) { return (2 + expert) / 4.0 * x + 0.2 * x * x; }
+  // Rows that the router has run so far, and the largest gradient it has sent through one.
+  int64_t expert_rows() const;
+  double expert_gradient() const;
   // The ABI structs of a call as they stand now; pointers into this rig.
   swy_batch batch();
   swy_state state();
@@ -92,11 +99,12 @@ class Rig {
   std::deque<Held> tensors;   // in declared order
 
  private:
+  class Experts;
   const swy_router& router_;
   const Setting setting_;
   Tally tally_;
-  const std::unique_ptr<SiteExperts> experts_;
-  Exec host_{&tally_, false, nullptr, experts_.get()};
+  const std::unique_ptr<Experts> experts_;
+  Exec host_;
   Instance instance_;
   swy_site site_{};
   swy_needs needs_{};
@@ -114,8 +122,8 @@ class Rig {
 // The presets with one choice or switch set otherwise, for every value of every one.
 std::vector<OptionText> choices_of(const swy_router&);
 
-// The kind of site that a router is for: FFN, or a block of one expert where it refuses an FFN site of four. Skips the
-// case when it refuses both with its presets, quoting why.
+// The kind of site that a router is for: FFN, or a block of one expert where it refuses FFN sites whatever their number
+// of experts. Skips the case, quoting why, when its presets refuse both, or just the FFN site of four experts.
 int32_t site_kind_of(const swy_router&);
 
 // Skips the case when the same forward call twice in one instance, or once in another, does not give the same plan:

@@ -2,12 +2,14 @@
 
 #include <atomic>
 #include <mutex>
+#include <set>
 #include <sstream>
 #include <thread>
 
 #include "core/base/parallel.h"
 #include "core/base/subprocess.h"
 #include "core/conform/child.h"
+#include "core/conform/oracle.h"
 #include "core/conform/subject.h"
 
 namespace swy::conform {
@@ -102,11 +104,23 @@ struct Task {
   const Case* c;
 };
 
-std::vector<Task> tasks_of(const std::vector<Target>& targets, const std::vector<Case>& cases) {
+// The oracles that a router declares; none where the declaration cannot be read, which is for oracle.declared to say.
+std::set<std::string> promises_of(const Target& target, const RunOptions& options) {
+  try {
+    return declared_oracles(find_files(target.plugin, target.router, options.files));
+  } catch (const std::exception&) {
+    return {};
+  }
+}
+
+std::vector<Task> tasks_of(const std::vector<Target>& targets, const std::vector<Case>& cases,
+                           const RunOptions& options) {
   std::vector<Task> tasks;
   for (const Target& target : targets) {
     if (target.load) tasks.push_back({&target, &load_case()});  // asked for or not: it explains all the rest
+    const std::set<std::string> promises = promises_of(target, options);
     for (const Case& c : cases) {
+      if (!c.promise.empty() && !options.undeclared && !promises.count(c.promise)) continue;
       if (!target.load || c.name != load_case().name) tasks.push_back({&target, &c});
     }
   }
@@ -161,7 +175,7 @@ Result try_load(const std::filesystem::path& plugin, const RunOptions& options) 
 
 std::vector<Result> run_cases(const std::vector<Target>& targets, const std::vector<Case>& cases,
                               const RunOptions& options) {
-  const std::vector<Task> tasks = tasks_of(targets, cases);
+  const std::vector<Task> tasks = tasks_of(targets, cases, options);
   std::vector<Result> results(tasks.size());
   std::vector<size_t> together, alone;
   for (size_t i = 0; i < tasks.size(); ++i) (tasks[i].c->mode == "perf" ? alone : together).push_back(i);

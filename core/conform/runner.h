@@ -20,6 +20,7 @@ struct RunOptions {
   double time_limit_s = 0;                  // 0: 30 s, and 120 s for cases of mode fuzz
   int64_t memory_limit = int64_t{4} << 30;  // bytes of each child
   std::filesystem::path files;              // --files
+  bool undeclared = false;                  // also cases of oracles that a router does not declare: they skip
   bool in_process = false;                  // no children and no limits: for a debugger
   // After each case; from several threads, one at a time.
   std::function<void(const Result&, size_t done, size_t all)> on_result;
@@ -35,7 +36,8 @@ struct Target {
   std::optional<Result> load;  // how loading ended when it failed
 };
 
-// Every case on every target, in that order whoever ends first. Of a plugin that does not load, the load itself fails
+// Every case on every target, in that order whoever ends first. A case of an oracle concerns the routers that declare
+// it. Of a plugin that does not load, the load itself fails
 // and cases that need it are skipped. Cases of mode perf run last, one at a time, so that they are not disturbed.
 std::vector<Result> run_cases(const std::vector<Target>&, const std::vector<Case>&, const RunOptions&);
 
