@@ -6,10 +6,12 @@
 #include <cmath>
 #include <cstdint>
 
+#include "core/base/host_device.h"
+
 namespace swy {
 
 // Four 32-bit words for one counter value.
-inline std::array<uint32_t, 4> philox(uint64_t key, uint64_t stream, uint64_t counter) {
+SWY_HOST_DEVICE inline std::array<uint32_t, 4> philox(uint64_t key, uint64_t stream, uint64_t counter) {
   uint32_t c0 = static_cast<uint32_t>(counter), c1 = static_cast<uint32_t>(counter >> 32);
   uint32_t c2 = static_cast<uint32_t>(stream), c3 = static_cast<uint32_t>(stream >> 32);
   uint32_t k0 = static_cast<uint32_t>(key), k1 = static_cast<uint32_t>(key >> 32);
@@ -28,7 +30,7 @@ inline std::array<uint32_t, 4> philox(uint64_t key, uint64_t stream, uint64_t co
 }
 
 // [0, 1) with 24 random bits: every value is exact in fp32.
-inline float unit_uniform(uint32_t word) { return static_cast<float>(word >> 8) * 0x1p-24f; }
+SWY_HOST_DEVICE inline float unit_uniform(uint32_t word) { return static_cast<float>(word >> 8) * 0x1p-24f; }
 
 // A stream of numbers for host-side draws (initialisation, shuffling, synthetic data).
 class Random {

@@ -4,10 +4,12 @@
 #include <cstdint>
 #include <string_view>
 
+#include "core/base/host_device.h"
+
 namespace swy {
 
 // A well-mixed child of `seed` (SplitMix64 finaliser, Steele et al., OOPSLA 2014).
-inline uint64_t child_seed(uint64_t seed, uint64_t index) {
+SWY_HOST_DEVICE inline uint64_t child_seed(uint64_t seed, uint64_t index) {
   uint64_t z = seed + 0x9E3779B97F4A7C15ull * (index + 1);
   z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9ull;
   z = (z ^ (z >> 27)) * 0x94D049BB133111EBull;

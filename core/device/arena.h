@@ -1,10 +1,12 @@
-// One allocation, handed out as named, aligned spans: everything a step touches comes from an arena,
-// so a step allocates nothing. In checked mode a red zone follows every span and is tested on demand.
+// One allocation on the host or on a device, handed out as named, aligned spans: everything a step touches comes from
+// an arena, so a step allocates nothing. In checked mode a red zone follows every span and is tested on demand.
 #pragma once
 #include <cstdint>
 #include <memory>
 #include <string>
 #include <vector>
+
+#include "core/device/device.h"
 
 namespace swy {
 
@@ -14,19 +16,21 @@ class Arena {
 
   // Reserve now, use after commit(). Returns a handle.
   int reserve(std::string name, int64_t bytes);
-  // Allocates all reserved spans at once and fills them with zeros. Throws Error (environment) with the
-  // size asked when there is not enough memory.
+  // Allocates all reserved spans at once and fills them with zeros: in host memory, or on that CUDA device. Throws
+  // Error (environment) with the size asked when there is not enough memory.
   void commit();
-  bool committed() const { return base_ != nullptr; }
+  void commit_on(int device);
+  bool committed() const { return base() != nullptr; }
 
-  void* at(int handle) const { return base_.get() + spans_[handle].offset; }
+  void* at(int handle) const { return base() + spans_[handle].offset; }
   template <class T>
   T* as(int handle) const {
     return static_cast<T*>(at(handle));
   }
   int64_t bytes() const { return total_; }
 
-  // Name of the first span whose red zone was overwritten, or empty. The zones are always there.
+  // Name of the first span whose red zone was overwritten, or empty. The zones are always there. On a device this waits
+  // for its work to end.
   std::string overrun() const;
 
  private:
@@ -37,9 +41,12 @@ class Arena {
     std::string name;
     int64_t offset, bytes;
   };
+  uint8_t* base() const { return on_host_ ? on_host_.get() : static_cast<uint8_t*>(on_device_.data()); }
+
   std::vector<Span> spans_;
   int64_t total_ = 0;
-  std::unique_ptr<uint8_t[], Free> base_;
+  std::unique_ptr<uint8_t[], Free> on_host_;
+  DeviceMemory on_device_;
 };
 
 }  // namespace swy

@@ -61,7 +61,8 @@ TEST(Params, InitialValues) {
       for (int c = 0; c < 9; ++c) dot += double{o[i * 9 + c]} * double{o[j * 9 + c]};
       EXPECT_NEAR(dot, i == j ? 0.25 : 0, 1e-6);
       double across = 0;
-      for (int r = 0; r < 9; ++r) across += double{params[tall].value[r * 4 + i]} * double{params[tall].value[r * 4 + j]};
+      for (int r = 0; r < 9; ++r)
+        across += double{params[tall].value[r * 4 + i]} * double{params[tall].value[r * 4 + j]};
       EXPECT_NEAR(across, i == j ? 0.25 : 0, 1e-6);
     }
 }
@@ -81,6 +82,19 @@ TEST(Params, StartsDependOnTheName) {
   EXPECT_NE(two[experts].value[0], two[experts].value[1]);
   EXPECT_EQ(two.trainable_count(), 3 + 8 + 5);
   EXPECT_THROW(two.add(spec("x", Init::kZero, 0, {1})), Error);
+}
+
+// Where there is no device, asking for one is an error that says why, and nothing else is different.
+TEST(Device, AbsenceIsAnErrorWithAReason) {
+  const std::string why = why_no_cuda();
+  EXPECT_EQ(why.empty(), !cuda_devices().empty());
+  if (why.empty()) GTEST_SKIP() << "there is a CUDA device";
+  EXPECT_NE(why.find("no CUDA device"), std::string::npos) << why;
+  EXPECT_THROW(Stream(), DeviceError);
+  Arena arena;
+  arena.reserve("span", 10);
+  EXPECT_THROW(arena.commit_on(0), DeviceError);
+  EXPECT_FALSE(arena.committed());
 }
 
 // Work lands in the account that is open; closing one opens the one before again.

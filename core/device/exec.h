@@ -58,11 +58,13 @@ class Charge {
 
 class SiteExperts;  // core/plugin/site_experts.h
 
-// Passed by reference to every op. CPU only so far; `stream` is where a device queue will stand.
+class Stream;  // core/device/device.h
+
+// Passed by reference to every op.
 struct Exec {
-  Tally* tally;      // never null
-  bool dry = false;  // count, touch no memory
-  void* stream = nullptr;
+  Tally* tally;                    // never null
+  bool dry = false;                // count, touch no memory
+  Stream* stream = nullptr;        // null: runs on the CPU; else all tensors lie on its device and work goes there
   SiteExperts* experts = nullptr;  // in calls to a router: the experts that it may run
 };
 

@@ -5,6 +5,7 @@
 
 #include "core/base/error.h"
 #include "core/base/seed.h"
+#include "core/device/device.h"
 
 namespace swy::moe {
 namespace {
@@ -122,7 +123,8 @@ void CallMemory::add_tasks(const SequenceBatch& given, swy_batch& b) const {
 swy_exec CallMemory::exec(const Exec& ex, const StepInfo& info, uint64_t scratch_bytes) const {
   swy_exec e{};
   e.struct_size = sizeof e;
-  e.device = SWY_CPU, e.phase = info.phase, e.stream = ex.stream;
+  e.device = ex.stream ? SWY_CUDA : SWY_CPU, e.phase = info.phase;
+  e.stream = ex.stream ? ex.stream->handle() : nullptr;
   e.scratch = arena_.at(scratch_), e.scratch_bytes = scratch_bytes;
   e.saved = arena_.at(saved_), e.saved_bytes = needs_.saved;
   e.seed = site_seed(info.run_seed, Purpose::kRouterNoise, info.step, spec_.site);

@@ -4,6 +4,7 @@
 
 #include "core/base/parallel.h"
 #include "core/ops/balance.h"
+#include "core/ops/cuda.h"
 #include "core/ops/flops.h"
 
 namespace swy::ops {
@@ -79,6 +80,8 @@ struct Auction {
 void balanced_assignment(const Exec& ex, int64_t n_seg, const int32_t* seg, int64_t rows, int64_t cols, float eps,
                          const uint8_t* mask, const float* x, int32_t* index, float* work) {
   if (!count(ex, kPasses * extent(rows, cols), 4 * (kPasses * extent(rows, cols) + 4 * extent(rows)))) return;
+  if constexpr (kWithCuda)
+    if (ex.stream) return cuda::balanced_assignment(*ex.stream, n_seg, seg, rows, cols, eps, mask, x, index, work);
   parallel_for(n_seg, 1, [&](int64_t begin, int64_t end) {
     for (int64_t s = begin; s < end; ++s) {
       const int64_t from = seg[s], n = seg[s + 1] - from;

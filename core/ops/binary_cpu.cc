@@ -3,7 +3,8 @@
 // Counted per element of y: forward 1, backward 2 for ADD and SUB, 4 otherwise, for each gradient wanted.
 #include <cstdint>
 
-#include "core/base/error.h"
+#include "core/ops/binary_maps.h"
+#include "core/ops/cuda.h"
 #include "core/ops/flops.h"
 #include "core/ops/maps.h"
 #include "core/ops/sums.h"
@@ -19,9 +20,6 @@ double size_of(int32_t shape, int64_t m, int64_t n) {
     default: return 1;
   }
 }
-int64_t row_step(int32_t shape, int64_t n) { return shape == SWY_FULL ? n : shape == SWY_BY_ROW ? 1 : 0; }
-bool steps_by_column(int32_t shape) { return shape == SWY_FULL || shape == SWY_BY_COLUMN; }
-
 template <int kStep>
 struct Operand {
   const float* data;
@@ -51,42 +49,18 @@ int32_t as_row(int32_t shape) {
   return shape == SWY_BY_ROW ? SWY_BY_COLUMN : shape == SWY_BY_COLUMN ? SWY_SCALAR : shape;
 }
 
-[[noreturn]] void unknown_kind(int32_t kind) {
-  usage_error("binary: kind ", kind, " is not one of SWY_ADD, SUB, MUL, DIV, MAX");
-}
-
+// Calls loop(f) with f(a, b) = the map, or its slope in a or b.
 template <class Loop>
 void visit(int32_t kind, Loop loop) {
-  switch (kind) {
-    case SWY_ADD: return loop([](float a, float b) { return a + b; });
-    case SWY_SUB: return loop([](float a, float b) { return a - b; });
-    case SWY_MUL: return loop([](float a, float b) { return a * b; });
-    case SWY_DIV: return loop([](float a, float b) { return a / b; });
-    case SWY_MAX: return loop([](float a, float b) { return a >= b ? a : b; });
-    default: unknown_kind(kind);
-  }
+  with_binary(kind, [&](auto k) { loop([](float a, float b) { return binary_value<decltype(k)::value>(a, b); }); });
 }
 template <class Loop>
-void visit_derivative_a(int32_t kind, Loop loop) {
-  switch (kind) {
-    case SWY_ADD:
-    case SWY_SUB: return loop([](float, float) { return 1.0f; });
-    case SWY_MUL: return loop([](float, float b) { return b; });
-    case SWY_DIV: return loop([](float, float b) { return 1.0f / b; });
-    case SWY_MAX: return loop([](float a, float b) { return a >= b ? 1.0f : 0.0f; });
-    default: unknown_kind(kind);
-  }
+void visit_slope_a(int32_t kind, Loop loop) {
+  with_binary(kind, [&](auto k) { loop([](float a, float b) { return binary_slope_a<decltype(k)::value>(a, b); }); });
 }
 template <class Loop>
-void visit_derivative_b(int32_t kind, Loop loop) {
-  switch (kind) {
-    case SWY_ADD: return loop([](float, float) { return 1.0f; });
-    case SWY_SUB: return loop([](float, float) { return -1.0f; });
-    case SWY_MUL: return loop([](float a, float) { return a; });
-    case SWY_DIV: return loop([](float a, float b) { return -a / (b * b); });
-    case SWY_MAX: return loop([](float a, float b) { return a >= b ? 0.0f : 1.0f; });
-    default: unknown_kind(kind);
-  }
+void visit_slope_b(int32_t kind, Loop loop) {
+  with_binary(kind, [&](auto k) { loop([](float a, float b) { return binary_slope_b<decltype(k)::value>(a, b); }); });
 }
 
 // Adds g(r, c), the gradient at each element, into an operand of the given shape.
@@ -125,6 +99,8 @@ void binary(const Exec& ex, int32_t kind, int64_t m, int64_t n, const float* a, 
             int32_t shape_b, float* y) {
   if (n == 1 && m > 1) return binary(ex, kind, 1, m, a, as_row(shape_a), b, as_row(shape_b), y);
   if (!count(ex, extent(m, n), 4 * (size_of(shape_a, m, n) + size_of(shape_b, m, n) + extent(m, n)))) return;
+  if constexpr (kWithCuda)
+    if (ex.stream) return cuda::binary(*ex.stream, kind, m, n, a, shape_a, b, shape_b, y);
   visit(kind, [&](auto f) {
     with_operands(n, a, shape_a, b, shape_b, [&](auto left, auto right) {
       parallel_for(m, grain(n), [&](int64_t begin, int64_t end) {
@@ -146,14 +122,16 @@ void binary_backward(const Exec& ex, int32_t kind, int64_t m, int64_t n, const f
   if (!count(ex, per_element * ((da_add != nullptr) + (db_add != nullptr)) * extent(m, n),
              4 * (extent(m, n) + sizes + 2 * added)))
     return;
+  if constexpr (kWithCuda)
+    if (ex.stream) return cuda::binary_backward(*ex.stream, kind, m, n, a, shape_a, b, shape_b, dy, da_add, db_add);
   with_operands(n, a, shape_a, b, shape_b, [&](auto left, auto right) {
     if (da_add)
-      visit_derivative_a(kind, [&](auto f) {
+      visit_slope_a(kind, [&](auto f) {
         add_to_shape(shape_a, m, n, da_add,
                      [=](int64_t r, int64_t c) { return f(left(r, c), right(r, c)) * dy[r * n + c]; });
       });
     if (db_add)
-      visit_derivative_b(kind, [&](auto f) {
+      visit_slope_b(kind, [&](auto f) {
         add_to_shape(shape_b, m, n, db_add,
                      [=](int64_t r, int64_t c) { return f(left(r, c), right(r, c)) * dy[r * n + c]; });
       });

@@ -19,5 +19,8 @@ void gemm_ld(const Exec&, bool trans_a, bool trans_b, int64_t m, int64_t n, int6
 
 // Version of the library behind it, for records: "2.6.3".
 std::string onednn_version();
+// What multiplies on CUDA devices: "cuBLASLt 130001"; "own kernel: " and why the library is not there; or that this is
+// a build without CUDA.
+std::string cuda_gemm_library();
 
 }  // namespace swy::ops

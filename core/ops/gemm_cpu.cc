@@ -3,6 +3,7 @@
 #include <dnnl.h>
 
 #include "core/base/error.h"
+#include "core/ops/cuda.h"
 #include "core/ops/flops.h"
 #include "core/ops/gemm.h"
 
@@ -11,6 +12,8 @@ namespace swy::ops {
 void gemm_ld(const Exec& ex, bool trans_a, bool trans_b, int64_t m, int64_t n, int64_t k, float alpha, const float* a,
              int64_t lda, const float* b, int64_t ldb, float beta, float* c, int64_t ldc) {
   if (!count(ex, 2 * extent(m, n, k), 4 * (extent(m, k) + extent(k, n) + extent(m, n) * (beta == 0 ? 1 : 2)))) return;
+  if constexpr (kWithCuda)
+    if (ex.stream) return cuda::gemm_ld(*ex.stream, trans_a, trans_b, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc);
   if (m == 0 || n == 0) return;
   if (k == 0) {
     for (int64_t i = 0; i < m; ++i)
@@ -32,6 +35,11 @@ void gemm(const Exec& ex, bool trans_a, bool trans_b, int64_t m, int64_t n, int6
 std::string onednn_version() {
   const dnnl_version_t* v = dnnl_version();
   return cat(v->major, ".", v->minor, ".", v->patch);
+}
+
+std::string cuda_gemm_library() {
+  if constexpr (kWithCuda) return cuda::gemm_library();
+  return "none: built without CUDA";
 }
 
 }  // namespace swy::ops

@@ -10,6 +10,7 @@
 #include "core/base/parallel.h"
 #include "core/base/philox.h"
 #include "core/base/seed.h"
+#include "core/ops/cuda.h"
 #include "core/ops/flops.h"
 #include "core/ops/random.h"
 #include "core/ops/vector_math.h"
@@ -57,6 +58,8 @@ void random(const Exec& ex, int32_t kind, uint64_t seed, uint64_t stream, int64_
             float* y) {
   const double per_number = kind == SWY_RANDOM_UNIFORM ? 2 : kind == SWY_RANDOM_NORMAL ? 5 : 4;
   if (!count(ex, per_number * extent(n), 4 * extent(n))) return;
+  if constexpr (kWithCuda)
+    if (ex.stream) return cuda::random(*ex.stream, kind, seed, stream, n, mean, scale, y);
   switch (kind) {
     case SWY_RANDOM_UNIFORM: return fill_blocks(seed, stream, n, mean, scale, y, uniform_four);
     case SWY_RANDOM_NORMAL: return fill_blocks(seed, stream, n, mean, scale, y, normal_four);
@@ -67,6 +70,8 @@ void random(const Exec& ex, int32_t kind, uint64_t seed, uint64_t stream, int64_
 
 void hash(const Exec& ex, int64_t n, const int32_t* id, uint64_t salt, int32_t modulus, int32_t* out) {
   if (!count(ex, 0, 8 * extent(n))) return;
+  if constexpr (kWithCuda)
+    if (ex.stream) return cuda::hash(*ex.stream, n, id, salt, modulus, out);
   for (int64_t i = 0; i < n; ++i)
     out[i] = static_cast<int32_t>(child_seed(salt, static_cast<uint32_t>(id[i])) % static_cast<uint32_t>(modulus));
 }

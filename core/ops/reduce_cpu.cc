@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "core/base/error.h"
+#include "core/ops/cuda.h"
 #include "core/ops/flops.h"
 #include "core/ops/maps.h"
 #include "core/ops/sums.h"
@@ -39,6 +40,8 @@ void reduce(const Exec& ex, int32_t kind, int32_t axis, int64_t m, int64_t n, co
   if (axis == SWY_OVER_ROWS) {
     if (!count(ex, extent(m, n) + if_mean(kind, extent(n)), 4 * (extent(m, n) + extent(n)) + mask_bytes(mask, m)))
       return;
+    if constexpr (kWithCuda)
+      if (ex.stream) return cuda::reduce(*ex.stream, kind, axis, m, n, mask, x, y);
     const int32_t whole[2] = {0, static_cast<int32_t>(m)};
     if (n == 1 && !mask) {
       *y = sum(0, m, [&](int64_t r) { return x[r]; }) * factor(kind, m);
@@ -47,6 +50,8 @@ void reduce(const Exec& ex, int32_t kind, int32_t axis, int64_t m, int64_t n, co
     sum_segments(1, whole, kind, m, n, mask, x, y);
   } else {
     if (!count(ex, extent(m, n) + if_mean(kind, extent(m)), 4 * (extent(m, n) + extent(m)))) return;
+    if constexpr (kWithCuda)
+      if (ex.stream) return cuda::reduce(*ex.stream, kind, axis, m, n, mask, x, y);
     const float scale = factor(kind, n);
     parallel_for(m, grain(n), [&](int64_t begin, int64_t end) {
       for (int64_t r = begin; r < end; ++r) y[r] = sum(r * n, r * n + n, [&](int64_t i) { return x[i]; }) * scale;
@@ -61,6 +66,8 @@ void reduce_backward(const Exec& ex, int32_t kind, int32_t axis, int64_t m, int6
   if (!count(ex, extent(m, n) + if_mean(kind, extent(m, n)),
              8 * extent(m, n) + 4 * extent(over_rows ? n : m) + mask_bytes(mask, m)))
     return;
+  if constexpr (kWithCuda)
+    if (ex.stream) return cuda::reduce_backward(*ex.stream, kind, axis, m, n, mask, dy, dx_add);
   const float scale = factor(kind, over_rows ? real_rows(mask, 0, m) : n);
   parallel_for(m, grain(n), [&](int64_t begin, int64_t end) {
     for (int64_t r = begin; r < end; ++r) {
@@ -83,6 +90,8 @@ void segment_reduce(const Exec& ex, int32_t kind, int64_t n_seg, const int32_t* 
   if (!count(ex, extent(rows, cols) + if_mean(kind, extent(n_seg, cols)),
              4 * (extent(rows, cols) + extent(n_seg, cols) + extent(n_seg + 1)) + mask_bytes(mask, rows)))
     return;
+  if constexpr (kWithCuda)
+    if (ex.stream) return cuda::segment_reduce(*ex.stream, kind, n_seg, seg, rows, cols, mask, x, y);
   sum_segments(n_seg, seg, kind, rows, cols, mask, x, y);
 }
 
@@ -91,6 +100,8 @@ void segment_reduce_backward(const Exec& ex, int32_t kind, int64_t n_seg, const 
   if (!count(ex, extent(rows, cols) + if_mean(kind, extent(rows, cols)),
              8 * extent(rows, cols) + 4 * (extent(n_seg, cols) + extent(n_seg + 1)) + mask_bytes(mask, rows)))
     return;
+  if constexpr (kWithCuda)
+    if (ex.stream) return cuda::segment_reduce_backward(*ex.stream, kind, n_seg, seg, rows, cols, mask, dy, dx_add);
   for_segment_blocks(n_seg, seg, rows, cols, [&](int64_t s, int64_t r0, int64_t r1, int64_t c0, int64_t width) {
     const float* g = dy + s * cols + c0;
     const float scale = factor(kind, real_rows(mask, r0, r1));

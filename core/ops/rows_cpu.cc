@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "core/ops/cuda.h"
 #include "core/ops/flops.h"
 #include "core/ops/rows.h"
 #include "core/ops/sums.h"
@@ -12,17 +13,23 @@ namespace swy::ops {
 void gather_pairs(const Exec& ex, int64_t cols, const int32_t* n, int64_t max_count, const int32_t* row,
                   const int32_t* col, const float* x, float* value) {
   if (!count(ex, 0, 16 * extent(max_count))) return;
+  if constexpr (kWithCuda)
+    if (ex.stream) return cuda::gather_pairs(*ex.stream, cols, n, max_count, row, col, x, value);
   for (int64_t i = 0; i < std::min<int64_t>(*n, max_count); ++i) value[i] = x[row[i] * cols + col[i]];
 }
 
 void scatter_pairs(const Exec& ex, int64_t cols, const int32_t* n, int64_t max_count, const int32_t* row,
                    const int32_t* col, const float* dvalue, float* dx_add) {
   if (!count(ex, extent(max_count), 20 * extent(max_count))) return;
+  if constexpr (kWithCuda)
+    if (ex.stream) return cuda::scatter_pairs(*ex.stream, cols, n, max_count, row, col, dvalue, dx_add);
   for (int64_t i = 0; i < std::min<int64_t>(*n, max_count); ++i) dx_add[row[i] * cols + col[i]] += dvalue[i];
 }
 
 void mask_rows(const Exec& ex, int64_t rows, int64_t cols, const uint8_t* mask, float value, const float* x, float* y) {
   if (!count(ex, 0, 8 * extent(rows, cols) + (mask ? extent(rows) : 0))) return;
+  if constexpr (kWithCuda)
+    if (ex.stream) return cuda::mask_rows(*ex.stream, rows, cols, mask, value, x, y);
   parallel_for(rows, grain(cols), [&](int64_t begin, int64_t end) {
     for (int64_t r = begin; r < end; ++r) {
       if (mask && !mask[r]) {
@@ -34,8 +41,11 @@ void mask_rows(const Exec& ex, int64_t rows, int64_t cols, const uint8_t* mask, 
   });
 }
 
-void gather_rows(const Exec& ex, int64_t n, int64_t, int64_t cols, const int32_t* index, const float* x, float* y) {
+void gather_rows(const Exec& ex, int64_t n, [[maybe_unused]] int64_t n_x, int64_t cols, const int32_t* index,
+                 const float* x, float* y) {
   if (!count(ex, 0, 8 * extent(n, cols) + 4 * extent(n))) return;
+  if constexpr (kWithCuda)
+    if (ex.stream) return cuda::gather_rows(*ex.stream, n, n_x, cols, index, x, y);
   parallel_for(n, grain(cols), [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
       if (index[i] < 0) {
@@ -47,9 +57,11 @@ void gather_rows(const Exec& ex, int64_t n, int64_t, int64_t cols, const int32_t
   });
 }
 
-void scatter_add_rows(const Exec& ex, int64_t n, int64_t, int64_t cols, const int32_t* index, const float* dy,
-                      float* dx_add) {
+void scatter_add_rows(const Exec& ex, int64_t n, [[maybe_unused]] int64_t n_x, int64_t cols, const int32_t* index,
+                      const float* dy, float* dx_add) {
   if (!count(ex, extent(n, cols), 12 * extent(n, cols) + 4 * extent(n))) return;
+  if constexpr (kWithCuda)
+    if (ex.stream) return cuda::scatter_add_rows(*ex.stream, n, n_x, cols, index, dy, dx_add);
   parallel_for(cols, std::max(kColumnBlock, grain(n)), [&](int64_t begin, int64_t end) {
     for (int64_t i = 0; i < n; ++i) {
       if (index[i] < 0) continue;
@@ -64,6 +76,8 @@ void scatter_add_rows(const Exec& ex, int64_t n, int64_t, int64_t cols, const in
 void add_columns(const Exec& ex, int64_t rows, int64_t n, const float* x, int64_t x_cols, int64_t from, float* y_add,
                  int64_t y_cols, int64_t to) {
   if (!count(ex, extent(rows, n), 12 * extent(rows, n))) return;
+  if constexpr (kWithCuda)
+    if (ex.stream) return cuda::add_columns(*ex.stream, rows, n, x, x_cols, from, y_add, y_cols, to);
   parallel_for(rows, grain(n), [&](int64_t begin, int64_t end) {
     for (int64_t r = begin; r < end; ++r)
       for (int64_t j = 0; j < n; ++j) y_add[r * y_cols + to + j] += x[r * x_cols + from + j];
@@ -72,6 +86,8 @@ void add_columns(const Exec& ex, int64_t rows, int64_t n, const float* x, int64_
 
 void normalise_rows(const Exec& ex, int64_t rows, int64_t cols, float eps, const float* x, float* y, float* r) {
   if (!count(ex, 3 * extent(rows, cols), 8 * extent(rows, cols) + 4 * extent(rows))) return;
+  if constexpr (kWithCuda)
+    if (ex.stream) return cuda::normalise_rows(*ex.stream, rows, cols, eps, x, y, r);
   parallel_for(rows, grain(2 * cols), [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
       const float* in = x + i * cols;
@@ -87,6 +103,8 @@ void normalise_rows(const Exec& ex, int64_t rows, int64_t cols, float eps, const
 void normalise_rows_backward(const Exec& ex, int64_t rows, int64_t cols, const float* y, const float* r,
                              const float* dy, float* dx_add) {
   if (!count(ex, 6 * extent(rows, cols), 16 * extent(rows, cols) + 4 * extent(rows))) return;
+  if constexpr (kWithCuda)
+    if (ex.stream) return cuda::normalise_rows_backward(*ex.stream, rows, cols, y, r, dy, dx_add);
   parallel_for(rows, grain(2 * cols), [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
       const float *p = y + i * cols, *g = dy + i * cols, scale = r[i];
@@ -101,6 +119,8 @@ void normalise_rows_backward(const Exec& ex, int64_t rows, int64_t cols, const f
 void layer_norm(const Exec& ex, int64_t rows, int64_t cols, float eps, const float* x, const float* gain,
                 const float* bias, float* y, float* mean, float* rstd) {
   if (!count(ex, 8 * extent(rows, cols), 8 * extent(rows, cols) + 8 * extent(rows) + 8 * extent(cols))) return;
+  if constexpr (kWithCuda)
+    if (ex.stream) return cuda::layer_norm(*ex.stream, rows, cols, eps, x, gain, bias, y, mean, rstd);
   parallel_for(rows, grain(4 * cols), [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
       const float* in = x + i * cols;
@@ -129,6 +149,9 @@ void layer_norm_backward(const Exec& ex, int64_t rows, int64_t cols, const float
                          const float* mean, const float* rstd, const float* dy, float* dx_add, float* dgain_add,
                          float* dbias_add) {
   if (!count(ex, 14 * extent(rows, cols), 16 * extent(rows, cols) + 8 * extent(rows) + 20 * extent(cols))) return;
+  if constexpr (kWithCuda)
+    if (ex.stream)
+      return cuda::layer_norm_backward(*ex.stream, rows, cols, x, gain, mean, rstd, dy, dx_add, dgain_add, dbias_add);
   // With g = dy * gain and h the normalised x: dx += rstd * (g - mean(g) - h * mean(g h)).
   const auto input_gradient = [&](int64_t i, auto gain_at) {
     const float *in = x + i * cols, *d = dy + i * cols, mu = mean[i], scale = rstd[i];

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <limits>
 
+#include "core/ops/cuda.h"
 #include "core/ops/flops.h"
 #include "core/ops/sinkhorn.h"
 #include "core/ops/sums.h"
@@ -62,6 +63,8 @@ void sinkhorn(const Exec& ex, int64_t n_seg, const int32_t* seg, int64_t rows, i
   if (!count(ex, (10.0 * iterations + 3) * extent(rows, cols),
              4 * (2 * extent(rows, cols) + extent(rows) + extent(n_seg, cols) + extent(n_seg + 1))))
     return;
+  if constexpr (kWithCuda)
+    if (ex.stream) return cuda::sinkhorn(*ex.stream, n_seg, seg, rows, cols, iterations, x, plan, u, v);
   if (cols == 0) return;
   const int64_t rows_per_segment = rows / std::max<int64_t>(1, n_seg) + 1;
   parallel_for(n_seg, grain(rows_per_segment * cols * 8 * (iterations + 1)), [&](int64_t begin, int64_t end) {

@@ -1,6 +1,7 @@
 // Softmax on the CPU: rows in parallel, or blocks of columns of each segment with their maxima and sums on the stack.
 #include <limits>
 
+#include "core/ops/cuda.h"
 #include "core/ops/flops.h"
 #include "core/ops/softmax.h"
 #include "core/ops/sums.h"
@@ -16,6 +17,8 @@ float scale(float sum) { return sum == 0.0f ? 0.0f : 1.0f / sum; }
 
 void softmax_rows(const Exec& ex, int64_t rows, int64_t cols, const float* x, float* y) {
   if (!count(ex, 5 * extent(rows, cols), 8 * extent(rows, cols))) return;
+  if constexpr (kWithCuda)
+    if (ex.stream) return cuda::softmax_rows(*ex.stream, rows, cols, x, y);
   parallel_for(rows, grain(4 * cols), [&](int64_t begin, int64_t end) {
     for (int64_t r = begin; r < end; ++r) {
       const float* in = x + r * cols;
@@ -38,6 +41,8 @@ void softmax_rows(const Exec& ex, int64_t rows, int64_t cols, const float* x, fl
 
 void softmax_rows_backward(const Exec& ex, int64_t rows, int64_t cols, const float* y, const float* dy, float* dx_add) {
   if (!count(ex, 5 * extent(rows, cols), 16 * extent(rows, cols))) return;
+  if constexpr (kWithCuda)
+    if (ex.stream) return cuda::softmax_rows_backward(*ex.stream, rows, cols, y, dy, dx_add);
   parallel_for(rows, grain(2 * cols), [&](int64_t begin, int64_t end) {
     for (int64_t r = begin; r < end; ++r) {
       const float *p = y + r * cols, *g = dy + r * cols;
@@ -54,6 +59,8 @@ void softmax_rows_backward(const Exec& ex, int64_t rows, int64_t cols, const flo
 void softmax_segments(const Exec& ex, int64_t n_seg, const int32_t* seg, int64_t rows, int64_t cols, const float* x,
                       float* y) {
   if (!count(ex, 5 * extent(rows, cols), 8 * extent(rows, cols))) return;
+  if constexpr (kWithCuda)
+    if (ex.stream) return cuda::softmax_segments(*ex.stream, n_seg, seg, rows, cols, x, y);
   for_segment_blocks(n_seg, seg, rows, cols, [&](int64_t, int64_t r0, int64_t r1, int64_t c0, int64_t width) {
     float low[kColumnBlock], sum[kColumnBlock], inverse[kColumnBlock];
     std::fill(low, low + width, kNone);
@@ -85,6 +92,8 @@ void softmax_segments(const Exec& ex, int64_t n_seg, const int32_t* seg, int64_t
 void softmax_segments_backward(const Exec& ex, int64_t n_seg, const int32_t* seg, int64_t rows, int64_t cols,
                                const float* y, const float* dy, float* dx_add) {
   if (!count(ex, 5 * extent(rows, cols), 16 * extent(rows, cols))) return;
+  if constexpr (kWithCuda)
+    if (ex.stream) return cuda::softmax_segments_backward(*ex.stream, n_seg, seg, rows, cols, y, dy, dx_add);
   for_segment_blocks(n_seg, seg, rows, cols, [&](int64_t, int64_t r0, int64_t r1, int64_t c0, int64_t width) {
     float dot[kColumnBlock];
     column_sums(r0, r1, c0, width, dot, [&](int64_t r, int64_t c) { return y[r * cols + c] * dy[r * cols + c]; });

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "core/ops/cuda.h"
 #include "core/ops/flops.h"
 #include "core/ops/order_key.h"
 #include "core/ops/sort.h"
@@ -10,12 +11,6 @@
 
 namespace swy::ops {
 namespace {
-
-uint32_t radix_key(float x, bool descending) {
-  if (x != x) return 0xffffffff;
-  const uint32_t ascending = static_cast<uint32_t>(order_key(x)) ^ 0x80000000u;
-  return descending ? ~ascending : ascending;
-}
 
 // fn(choice, row) for every pair that is listed, in list order.
 template <class Fn>
@@ -52,6 +47,8 @@ void sort_segments(const Exec& ex, int64_t n_seg, const int32_t* seg, int64_t ro
                    int32_t* index, int32_t* work) {
   const double levels = rows > 1 ? std::ceil(std::log2(static_cast<double>(rows))) : 0;
   if (!count(ex, extent(rows) * levels, 8 * extent(rows) + 4 * extent(n_seg + 1))) return;
+  if constexpr (kWithCuda)
+    if (ex.stream) return cuda::sort_segments(*ex.stream, n_seg, seg, rows, descending, key, index, work);
   parallel_for(n_seg, grain(16 * (rows / std::max<int64_t>(1, n_seg) + 64)), [&](int64_t begin, int64_t end) {
     for (int64_t s = begin; s < end; ++s)
       sort_one(seg[s], seg[s + 1] - seg[s], descending, key, index + seg[s], work + seg[s]);
@@ -61,6 +58,8 @@ void sort_segments(const Exec& ex, int64_t n_seg, const int32_t* seg, int64_t ro
 void split_segments(const Exec& ex, int64_t n_seg, const int32_t* seg, int64_t rows, int32_t parts,
                     const int32_t* order, const uint8_t* mask, int32_t* part) {
   if (!count(ex, 0, (4 + (order ? 4 : 0) + (mask ? 1 : 0)) * extent(rows) + 4 * extent(n_seg + 1))) return;
+  if constexpr (kWithCuda)
+    if (ex.stream) return cuda::split_segments(*ex.stream, n_seg, seg, rows, parts, order, mask, part);
   for (int64_t s = 0; s < n_seg; ++s) {
     int64_t real = 0, place = 0;
     for (int64_t r = seg[s]; r < seg[s + 1]; ++r) real += !mask || mask[r];
@@ -75,6 +74,9 @@ void assign_rows(const Exec& ex, int64_t rows, int64_t k, const int32_t* index, 
                  const int32_t* order, const uint8_t* mask, bool by_row, int32_t* row, int32_t* expert,
                  float* out_weight, int32_t* total) {
   if (!count(ex, 0, (weight ? 20 : 16) * extent(rows, k) + ((order ? 4 : 0) + (mask ? 1 : 0)) * extent(rows))) return;
+  if constexpr (kWithCuda)
+    if (ex.stream)
+      return cuda::assign_rows(*ex.stream, rows, k, index, weight, order, mask, by_row, row, expert, out_weight, total);
   int64_t at = 0;
   for_listed(rows, k, index, order, mask, by_row, [&](int64_t j, int64_t r) {
     row[at] = static_cast<int32_t>(r);
@@ -88,6 +90,9 @@ void assign_rows(const Exec& ex, int64_t rows, int64_t k, const int32_t* index, 
 void assign_rows_backward(const Exec& ex, int64_t rows, int64_t k, const int32_t* index, const int32_t* order,
                           const uint8_t* mask, bool by_row, const float* dlist, float* dweight_add) {
   if (!count(ex, extent(rows, k), 16 * extent(rows, k) + ((order ? 4 : 0) + (mask ? 1 : 0)) * extent(rows))) return;
+  if constexpr (kWithCuda)
+    if (ex.stream)
+      return cuda::assign_rows_backward(*ex.stream, rows, k, index, order, mask, by_row, dlist, dweight_add);
   int64_t at = 0;
   for_listed(rows, k, index, order, mask, by_row, [&](int64_t j, int64_t r) { dweight_add[r * k + j] += dlist[at++]; });
 }
@@ -95,6 +100,8 @@ void assign_rows_backward(const Exec& ex, int64_t rows, int64_t k, const int32_t
 void bucket(const Exec& ex, int64_t rows, int32_t n_keys, const int32_t* key, const uint8_t* mask, int32_t* order,
             int32_t* begin) {
   if (!count(ex, 0, (8 + (mask ? 1 : 0)) * extent(rows) + 4 * extent(n_keys + 1))) return;
+  if constexpr (kWithCuda)
+    if (ex.stream) return cuda::bucket(*ex.stream, rows, n_keys, key, mask, order, begin);
   const auto place = [=](int64_t r) {
     return mask && !mask[r] ? n_keys : key[r] >= 0 && key[r] < n_keys ? key[r] : n_keys;
   };
@@ -113,6 +120,8 @@ void bucket(const Exec& ex, int64_t rows, int32_t n_keys, const int32_t* key, co
 
 void segment_share(const Exec& ex, int64_t n_seg, const int32_t* seg, double share, const uint8_t* mask, int32_t* out) {
   if (!count(ex, 0, 8 * extent(n_seg))) return;
+  if constexpr (kWithCuda)
+    if (ex.stream) return cuda::segment_share(*ex.stream, n_seg, seg, share, mask, out);
   for (int64_t s = 0; s < n_seg; ++s) {
     int64_t n = seg[s + 1] - seg[s];
     for (int64_t r = seg[s]; mask && r < seg[s + 1]; ++r) n -= mask[r] == 0;

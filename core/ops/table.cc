@@ -1,12 +1,14 @@
 // Each entry checks its arguments, makes an Exec from swy_exec and calls the op of the same name. What may be wrong
 // is stated as a list of requirements beside the call; the first that fails becomes the reason (SWY_INVALID). An
-// exception becomes SWY_INTERNAL with its text. Pointers may be null where their extent is 0 and in a dry run.
+// exception becomes SWY_INTERNAL with its text, a device's error SWY_DEVICE_ERROR. What arrays hold is never looked at
+// here: they may lie on a device. Pointers may be null where their extent is 0 and in a dry run.
 #include "core/ops/table.h"
 
 #include <cstdio>
 #include <exception>
 #include <initializer_list>
 
+#include "core/device/device.h"
 #include "core/ops/balance.h"
 #include "core/ops/gemm.h"
 #include "core/ops/maps.h"
@@ -41,9 +43,13 @@ swy_status run(const char* op, Call e, std::initializer_list<Requirement> requir
     if (!r.met) return refuse(e, SWY_INVALID, op, r.otherwise);
   try {
     Exec ex = *static_cast<const Exec*>(e->ctx);
+    if ((e->device == SWY_CUDA) != (ex.stream != nullptr))
+      return refuse(e, SWY_INVALID, op, "swy_exec.device is not the device of swy_exec.ctx; pass both on as given");
     if (e->flags & SWY_EXEC_DRY) ex.dry = true;
     body(ex);
     return SWY_OK;
+  } catch (const DeviceError& error) {
+    return refuse(e, SWY_DEVICE_ERROR, op, error.what());
   } catch (const std::exception& error) {
     return refuse(e, SWY_INTERNAL, op, error.what());
   } catch (...) {

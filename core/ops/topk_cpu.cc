@@ -2,8 +2,10 @@
 // top, then popped into descending order. Neither allocates.
 #include <algorithm>
 
+#include "core/ops/cuda.h"
 #include "core/ops/flops.h"
 #include "core/ops/order_key.h"
+#include "core/ops/places.h"
 #include "core/ops/sums.h"
 #include "core/ops/topk.h"
 
@@ -103,6 +105,8 @@ int64_t unmasked(const int32_t* order, const uint8_t* mask, int64_t begin, int64
 
 void top_k_rows(const Exec& ex, int64_t rows, int64_t cols, int64_t k, const float* x, int32_t* index, float* value) {
   if (!count(ex, extent(rows, cols), 4 * (extent(rows, cols) + extent(rows, k) * (value ? 2 : 1)))) return;
+  if constexpr (kWithCuda)
+    if (ex.stream) return cuda::top_k_rows(*ex.stream, rows, cols, k, x, index, value);
   parallel_for(rows, grain(4 * cols), [&](int64_t begin, int64_t end) {
     for (int64_t r = begin; r < end; ++r)
       Selection{x + r * cols, 1, 0, cols, nullptr, nullptr, k, index + r * k, value ? value + r * k : nullptr}.run();
@@ -112,6 +116,8 @@ void top_k_rows(const Exec& ex, int64_t rows, int64_t cols, int64_t k, const flo
 void top_k_rows_backward(const Exec& ex, int64_t rows, int64_t cols, int64_t k, const int32_t* index,
                          const float* dvalue, float* dx_add) {
   if (!count(ex, extent(rows, k), 16 * extent(rows, k))) return;
+  if constexpr (kWithCuda)
+    if (ex.stream) return cuda::top_k_rows_backward(*ex.stream, rows, cols, k, index, dvalue, dx_add);
   parallel_for(rows, grain(4 * k), [&](int64_t begin, int64_t end) {
     for (int64_t r = begin; r < end; ++r)
       for (int64_t j = 0; j < k; ++j)
@@ -124,6 +130,10 @@ void top_k_segments(const Exec& ex, int64_t n_seg, const int32_t* seg, const int
                     int32_t* col, float* value, int32_t* total) {
   const double tables = (order ? 4 : 0) + (mask ? 1 : 0);
   if (!count(ex, extent(rows, cols), 4 * extent(rows, cols) + 12 * extent(max_count) + tables * extent(rows))) return;
+  if constexpr (kWithCuda)
+    if (ex.stream)
+      return cuda::top_k_segments(*ex.stream, n_seg, seg, k, rows, cols, x, order, mask, max_count, row, col, value,
+                                  total);
   const auto taken = [&](int64_t s) {  // entries of one column of segment s
     return std::min<int64_t>(std::max(k[s], 0), unmasked(order, mask, seg[s], seg[s + 1]));
   };
@@ -153,23 +163,23 @@ void kth_largest(const Exec& ex, int64_t n_seg, const int32_t* seg, int64_t rows
                  int32_t extra, const uint8_t* mask, const float* x, float* value) {
   if (!count(ex, extent(rows, cols), 4 * (extent(rows, cols) + extent(n_seg, cols)) + (mask ? extent(rows) : 0)))
     return;
-  const auto bits = [](float v) { return static_cast<uint32_t>(order_key(v)) ^ 0x80000000u; };
+  if constexpr (kWithCuda)
+    if (ex.stream) return cuda::kth_largest(*ex.stream, n_seg, seg, rows, cols, share, extra, mask, x, value);
   parallel_for(n_seg * cols, 1, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
       const int64_t s = i / cols, c = i % cols, n = unmasked(nullptr, mask, seg[s], seg[s + 1]);
       value[i] = 0;
       if (n == 0) continue;
-      const auto wanted = static_cast<int64_t>(share * static_cast<double>(n) + 1e-4) + extra;
-      const int64_t k = std::clamp<int64_t>(wanted, 1, n);
+      const int64_t k = rank_of_share(share, extra, n);
       uint32_t found = 0;  // the largest key that at least k rows reach, from its highest bit down
       for (uint32_t bit = 0x80000000u; bit; bit >>= 1) {
         int64_t reach = 0;
         for (int64_t r = seg[s]; r < seg[s + 1]; ++r)
-          reach += (!mask || mask[r]) && bits(x[r * cols + c]) >= (found | bit);
+          reach += (!mask || mask[r]) && unsigned_order_key(x[r * cols + c]) >= (found | bit);
         if (reach >= k) found |= bit;
       }
       for (int64_t r = seg[s]; r < seg[s + 1]; ++r)
-        if ((!mask || mask[r]) && bits(x[r * cols + c]) == found) value[i] = x[r * cols + c];
+        if ((!mask || mask[r]) && unsigned_order_key(x[r * cols + c]) == found) value[i] = x[r * cols + c];
     }
   });
 }

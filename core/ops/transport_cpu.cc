@@ -4,6 +4,7 @@
 #include <functional>
 #include <limits>
 
+#include "core/ops/cuda.h"
 #include "core/ops/flops.h"
 #include "core/ops/order_key.h"
 #include "core/ops/sums.h"
@@ -41,8 +42,7 @@ struct Sparse {
       p = 0;
       if (!real(r)) continue;
       const float z = (alpha[r - r0] + x[r * cols + c]) * scale;
-      const auto key = static_cast<uint32_t>(order_key(z)) ^ 0x80000000u;
-      entry[n++] = uint64_t{key} << 32 | (0xffffffffu - static_cast<uint32_t>(r));
+      entry[n++] = uint64_t{unsigned_order_key(z)} << 32 | (0xffffffffu - static_cast<uint32_t>(r));
     }
     const int64_t k = std::min(nonzeros, n);
     std::partial_sort(entry, entry + k, entry + n, std::greater<>());
@@ -144,6 +144,10 @@ void sparse_transport(const Exec& ex, int64_t n_seg, const int32_t* seg, const i
   if (!count(ex, (8.0 * iterations + 8) * extent(rows, cols) + 14.0 * iterations * extent(rows),
              8 * extent(rows, cols) + 24 * extent(rows) + 8 * extent(n_seg + 1) + (mask ? extent(rows) : 0)))
     return;
+  if constexpr (kWithCuda)
+    if (ex.stream)
+      return cuda::sparse_transport(*ex.stream, n_seg, seg, k, rows, cols, gamma, iterations, rate, mask, x, plan,
+                                    work);
   const int64_t per_segment = rows / std::max<int64_t>(1, n_seg) + 1;
   auto* entries = reinterpret_cast<uint64_t*>(work);
   float *alpha = work + 2 * rows, *mean = alpha + rows, *square = mean + rows, *gradient = square + rows;
@@ -164,6 +168,10 @@ void capped_transport(const Exec& ex, int64_t n_seg, const int32_t* seg, const i
   if (!count(ex, (14.0 * iterations + 1) * extent(rows, cols),
              12 * extent(rows, cols) + 4 * extent(rows) + 8 * extent(n_seg + 1) + (mask ? extent(rows) : 0)))
     return;
+  if constexpr (kWithCuda)
+    if (ex.stream)
+      return cuda::capped_transport(*ex.stream, n_seg, seg, k, rows, cols, cap, entropy, iterations, mask, x, log_plan,
+                                    work);
   const int64_t per_segment = rows / std::max<int64_t>(1, n_seg) + 1;
   parallel_for(n_seg, grain(per_segment * cols * 14 * (iterations + 1)), [&](int64_t begin, int64_t end) {
     for (int64_t s = begin; s < end; ++s) {

@@ -1,0 +1,49 @@
+#!/usr/bin/env bash
+# Runs the checks that need a CUDA device: run.sh LOGS [PROGRAMS]. LOGS gets one log per check; PROGRAMS is the folder of
+# the test programs, where this script lies unless given. Where compute-sanitizer is installed, a short part runs under it.
+# Ends with one line per check; exit status 1 when one failed.
+set -uo pipefail
+(( $# )) || { echo "usage: run.sh LOGS [PROGRAMS]" >&2; exit 2; }
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+programs=${2:-$here}
+logs=$1
+mkdir -p "$logs"
+# The system's libraries first, those packed for what it does not have.
+[[ ! -d $here/lib ]] ||
+  export LD_LIBRARY_PATH=${LD_LIBRARY_PATH:+$LD_LIBRARY_PATH:}/usr/lib/x86_64-linux-gnu:/usr/lib64:$here/lib
+
+# cuBLASLt: the loader finds an installed toolkit's; Python packages keep theirs apart.
+if [[ -z ${SWITCHYARD_CUBLASLT:-} ]] && ! ldconfig -p 2>/dev/null | grep -q 'libcublasLt\.so\.13'; then
+  for folder in /usr/local/cuda/lib64 $(python3 -c 'import sys; print(*sys.path)' 2>/dev/null); do
+    found=$(find "$folder" -maxdepth 4 -name 'libcublasLt.so.13' 2>/dev/null | head -1)
+    [[ -z $found ]] || { export SWITCHYARD_CUBLASLT=$found; break; }
+  done
+fi
+echo "cuBLASLt: ${SWITCHYARD_CUBLASLT:-by the loader}"
+nvidia-smi --query-gpu=name,driver_version --format=csv,noheader 2>/dev/null | tee "$logs/device.txt"
+
+failed=0
+check() {  # NAME COMMAND...
+  local name=$1 start=$SECONDS status
+  shift
+  "$@" >"$logs/$name.log" 2>&1
+  status=$?
+  (( status == 0 )) || failed=1
+  printf '%-20s %-7s %3d s  %s\n' "$name" "$( (( status == 0 )) && echo passed || echo FAILED )" $(( SECONDS - start )) \
+    "$(grep -E '^\[  (PASSED|SKIPPED|FAILED) +\] [0-9]+ test|SUMMARY' "$logs/$name.log" | tr '\n' ';')"
+  (( status == 0 )) || grep -E '^\[  FAILED|Failure|got |========= (Invalid|Error|Race)' "$logs/$name.log" | head -40
+}
+
+check device "$programs/core_device_gpu_test"
+check ops "$programs/core_ops_gpu_test"
+if command -v compute-sanitizer >/dev/null; then
+  # The entries with the most index arithmetic and shared memory.
+  part='*/sort_segments:*/bucket:*/top_k_segments:*/assign_rows:*/scatter_pairs:*/softmax_segments:*/sparse_transport'
+  for tool in memcheck racecheck; do
+    check "$tool" timeout 120 compute-sanitizer --tool "$tool" --error-exitcode 1 "$programs/core_ops_gpu_test" \
+      --gtest_filter="${part//\*/*AgreesWithTheCpu}"
+  done
+else
+  echo "compute-sanitizer is not installed: memcheck and racecheck skipped"
+fi
+exit $failed

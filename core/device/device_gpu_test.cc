@@ -1,0 +1,80 @@
+// The device layer on a real device: memory, its shortage, red zones, streams, graphs and time.
+#include <gtest/gtest.h>
+
+#include <cstring>
+#include <vector>
+
+#include "core/device/arena.h"
+#include "core/device/device.h"
+
+namespace swy {
+namespace {
+
+class OnADevice : public testing::Test {
+ protected:
+  void SetUp() override {
+    if (const std::string why = why_no_cuda(); !why.empty()) GTEST_SKIP() << why;
+  }
+};
+
+TEST_F(OnADevice, CopiesGoThereAndBack) {
+  std::vector<int32_t> sent(1000), back(1000);
+  for (size_t i = 0; i < sent.size(); ++i) sent[i] = static_cast<int32_t>(i * i);
+  DeviceMemory memory(0, 4000);
+  device_copy(memory.data(), sent.data(), 4000);
+  device_copy(back.data(), memory.data(), 4000);
+  EXPECT_EQ(sent, back);
+}
+
+// Asking for more than there is fails with both numbers, and the device goes on working.
+TEST_F(OnADevice, ShortageIsACleanFailure) {
+  const int64_t too_much = cuda_devices()[0].memory_bytes * 2;
+  try {
+    const DeviceMemory memory(0, too_much);
+    FAIL() << "twice the device's memory was there";
+  } catch (const DeviceError& error) {
+    const std::string text = error.what();
+    EXPECT_NE(text.find(std::to_string(too_much)), std::string::npos) << text;
+    EXPECT_NE(text.find("free"), std::string::npos) << text;
+  }
+  const DeviceMemory memory(0, 1000);
+  device_set(memory.data(), 7, 1000);
+  uint8_t last = 0;
+  device_copy(&last, static_cast<uint8_t*>(memory.data()) + 999, 1);
+  EXPECT_EQ(last, 7);
+}
+
+TEST_F(OnADevice, ArenaFindsAnOverrun) {
+  Arena arena;
+  const int a = arena.reserve("first", 10), b = arena.reserve("second", 256);
+  arena.commit_on(0);
+  uint8_t start[10];
+  device_copy(start, arena.at(a), 10);
+  for (const uint8_t v : start) EXPECT_EQ(v, 0);
+  device_set(arena.at(a), 1, 10);
+  device_set(arena.at(b), 1, 256);
+  EXPECT_EQ(arena.overrun(), "");
+  device_set(arena.as<uint8_t>(b) + 256, 0, 1);
+  EXPECT_EQ(arena.overrun(), "second");
+}
+
+TEST_F(OnADevice, StreamsHaveRoomAndTimePasses) {
+  Stream stream(0, 1 << 20);
+  EXPECT_NE(stream.scratch<float>(1 << 18), nullptr);
+  EXPECT_THROW(stream.scratch<float>((1 << 18) + 1), DeviceError);
+  Timer timer;
+  timer.start(stream);
+  timer.stop(stream);
+  stream.wait();
+  EXPECT_GE(timer.milliseconds(), 0);
+}
+
+// What cannot be recorded is an error, and the stream works afterwards.
+TEST_F(OnADevice, GraphsRefuseWhatWaits) {
+  Stream stream;
+  EXPECT_THROW(Graph(stream, [&] { stream.wait(); }), DeviceError);
+  stream.wait();
+}
+
+}  // namespace
+}  // namespace swy
