@@ -174,16 +174,34 @@ std::vector<std::string> suite_names() {
   return names;
 }
 
-Suite read_suite(const std::string& name) {
-  if (name.find('/') != std::string::npos || fs::path(name).extension() == ".json") {
-    return parse_suite(read_json(name), "the suite '" + name + "'");
-  }
+namespace {
+
+bool is_path(const std::string& name) {
+  return name.find('/') != std::string::npos || fs::path(name).extension() == ".json";
+}
+
+// A suite that extends another is that one with its own keys laid over it (JSON merge patch).
+Json read_whole(const std::string& name, int depth = 0) {
   const std::vector<std::string> known = suite_names();
-  if (std::find(known.begin(), known.end(), name) == known.end()) {
+  if (!is_path(name) && std::find(known.begin(), known.end(), name) == known.end())
     usage_error("unknown suite '", name, "'", suggestion(name, known), "; or give the path of a .json file");
-  }
-  Suite suite = parse_suite(read_json(resource("benchmarks/suites/" + name + ".json")), "the suite '" + name + "'");
-  if (suite.name != name)
+  Json j = read_json(is_path(name) ? fs::path(name) : resource("benchmarks/suites/" + name + ".json"));
+  if (!j.is_object() || !j.contains("extends")) return j;
+  constexpr int kMost = 8;
+  if (!j["extends"].is_string() || depth == kMost)
+    usage_error("the suite '", name, "': /extends: ",
+                depth == kMost ? "suites that extend each other in a circle" : "give the name or path of a suite");
+  Json suite = read_whole(j["extends"], depth + 1);
+  j.erase("extends");
+  suite.merge_patch(j);
+  return suite;
+}
+
+}  // namespace
+
+Suite read_suite(const std::string& name) {
+  Suite suite = parse_suite(read_whole(name), "the suite '" + name + "'");
+  if (!is_path(name) && suite.name != name)
     usage_error("the file of suite '", name, "' calls itself '", suite.name, "'; make both the same");
   return suite;
 }

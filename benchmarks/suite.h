@@ -63,7 +63,8 @@ struct Suite {
 
 // Throws Error (usage) naming `what`, the place in the document and what is allowed.
 Suite parse_suite(const Json&, const std::string& what);
-// A name from suite_names(), or a path (it holds a '/' or ends in .json).
+// A name from suite_names(), or a path (it holds a '/' or ends in .json). A file may say "extends": another suite, and
+// then gives only what differs.
 Suite read_suite(const std::string& name_or_path);
 std::vector<std::string> suite_names();
 

@@ -1,12 +1,15 @@
 #include "benchmarks/suite.h"
 
 #include <gtest/gtest.h>
+#include <unistd.h>
 
+#include <filesystem>
 #include <functional>
 
 #include "benchmarks/workload.h"
 #include "benchmarks/workload_vision.h"
 #include "core/base/error.h"
+#include "core/base/files.h"
 #include "core/base/resources.h"
 
 namespace swy::bench {
@@ -64,6 +67,35 @@ TEST(Suite, RefusesBadInput) {
 }
 
 // Proves that an unknown suite is named with the nearest one, and that a missing file is an environment error.
+// A suite that extends another differs in what it names alone, so that it finds the other's models; circles and names
+// that do not exist are refused.
+TEST(Suite, Extends) {
+  for (const char* name : {"lm-wiki", "vision-cifar10"}) {
+    Json base = read_suite(std::string(name) + "-mini").source,
+         robust = read_suite(std::string(name) + "-robust-mini").source;
+    EXPECT_EQ(robust["robustness"]["level"], "full");
+    for (Json* j : {&base, &robust})
+      for (const char* key : {"name", "title", "expected", "robustness"}) j->erase(key);
+    EXPECT_EQ(base, robust);
+  }
+  const std::filesystem::path path =
+      std::filesystem::temp_directory_path() / ("swy_" + std::to_string(getpid()) + ".json");
+  const auto refused = [&](const Json& extends, const std::string& part) {
+    write_atomically(path, Json({{"extends", extends}}).dump());
+    try {
+      read_suite(path.string());
+      ADD_FAILURE() << extends << " was taken";
+    } catch (const Error& e) {
+      EXPECT_EQ(e.kind, Kind::kUsage);
+      expect_in(part, e.what());
+    }
+  };
+  refused(path.string(), "in a circle");
+  refused("smokee", "smoke");
+  refused(7, "/extends");
+  std::filesystem::remove(path);
+}
+
 TEST(Suite, UnknownName) {
   try {
     read_suite("smoek");

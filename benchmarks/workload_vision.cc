@@ -16,6 +16,7 @@
 #include "core/ops/loss.h"
 #include "data/batcher.h"
 #include "data/corrupt/source.h"
+#include "data/npy.h"
 
 namespace swy::bench {
 namespace {
@@ -46,6 +47,8 @@ data::BatcherOptions batcher_options(const Suite& suite) {
   take(suite.tasks.at(0).augment, "flip", o.flip);
   return o;
 }
+
+bool is_npy(const std::string& id) { return id.rfind("npy:", 0) == 0; }
 
 class VisionWorkload : public Workload {
  public:
@@ -205,7 +208,14 @@ class VisionWorkload : public Workload {
     });
   }
 
+  // A known set, or "npy:IMAGES,LABELS": two arrays, as CIFAR-10.1 has them; paths from the data directory.
   data::ImageDataset load_shifted(const std::string& id, int64_t& images) const {
+    if (const size_t comma = id.find(','); is_npy(id) && comma != std::string::npos) {
+      data::ImageDataset arrays =
+          data::load_shifted(set_, id, data_dir_ / id.substr(4, comma - 4), data_dir_ / id.substr(comma + 1), images);
+      images = arrays.test.count;
+      return arrays;
+    }
     data::ImageDataset other = data::load_images(id, data_dir_);
     if (other.channels != set_.channels || other.height != set_.height || other.width != set_.width ||
         other.classes != set_.classes)
@@ -279,7 +289,11 @@ class VisionModality : public Modality {
       data::check_corruptible(1, shape.at("channels"), shape.at("height"), shape.at("width"));
     }
     for (const Stress& attack : suite.robustness.attacks) check_attack(attack);
-    for (const std::string& id : suite.robustness.shift) check_dataset(id);
+    for (const std::string& id : suite.robustness.shift) {
+      if (!is_npy(id)) check_dataset(id);
+      if (is_npy(id) && id.find(',') == std::string::npos)
+        usage_error("robustness.shift '", id, "' names one array; write npy:IMAGES.npy,LABELS.npy");
+    }
   }
   std::unique_ptr<Workload> make(const Suite& cell, const std::filesystem::path& data_dir) const override {
     const Task& task = cell.tasks.at(0);
