@@ -1,38 +1,19 @@
-// `switchyard run --robustness` from outside, on small suites with planted data.
-#include <gtest/gtest.h>
-#include <unistd.h>
+// `switchyard run --robustness`, `--keep-models` and `--models` from outside, on small suites.
+#include <stdexcept>
 
-#include <filesystem>
-
-#include "core/base/files.h"
-#include "core/base/resources.h"
-#include "core/base/subprocess.h"
-#include "reports/record.h"
+#include "benchmarks/run_fixture.h"
 
 namespace swy::bench {
 namespace {
-namespace fs = std::filesystem;
 
-struct Robust : testing::Test {
-  fs::path directory = fs::temp_directory_path() / ("switchyard_robust_" + std::to_string(getpid()));
-  Robust() { fs::create_directories(directory); }
-  ~Robust() override { fs::remove_all(directory); }
-
+struct Robust : RunTest {
   // The record of one router in a suite with a budget of a few steps.
   Json record(const std::string& base, const Json& router, const Json& robustness, std::vector<std::string> more = {}) {
-    Json j = read_json(resource("benchmarks/suites/" + base + ".json"));
-    j["budget"]["train_flops"] = 3e8;
-    j["seeds"] = {1};
-    j["routers"] = Json::array({router});
-    if (!robustness.empty()) j["robustness"] = robustness;
-    const fs::path path = directory / "suite.json", out = directory / std::to_string(++runs);
-    write_atomically(path, j.dump());
-    std::vector<std::string> words = {SWITCHYARD_BUILD_DIR "/switchyard", "run", path.string(), "--out", out.string()};
-    words.insert(words.end(), more.begin(), more.end());
-    std::string said;
-    const ProcessResult r = run_process({words, 200, 0}, [&](const std::string& line) { said += line + "\n"; });
-    EXPECT_EQ(r.code, 0) << said << r.stderr_tail;
-    const std::vector<Json> all = report::read_records(out);
+    Json patch = {{"routers", Json::array({router})}};
+    if (!robustness.empty()) patch["robustness"] = robustness;
+    const Said said = run(suite(patch, base.c_str()), directory / std::to_string(++runs), more);
+    EXPECT_EQ(said.code, 0) << said.out << said.err;
+    const std::vector<Json> all = report::read_records(directory / std::to_string(runs));
     EXPECT_EQ(all.size(), 1u);
     return all.at(0);
   }
@@ -89,19 +70,13 @@ TEST_F(Robust, Text) {
   for (int i = 0; i < 3000; ++i) words += "Some words, said " + std::to_string(i * 7919 % 1000) + " times. ";
   write_atomically(text, words);
   write_atomically(other, words.substr(words.size() / 2));
-  Json suite_patch = {{"id", "top_k"}, {"model", {{"context", 16}}}};
-  const fs::path base = directory / "suite_base.json";
-  Json j = read_json(resource("benchmarks/suites/lm-smoke.json"));
-  j["tasks"] = Json::array({{{"id", "text"}, {"dataset", "text_file:" + text.string()}}});
-  j["budget"]["train_flops"] = 3e8;
-  j["seeds"] = {1};
-  j["routers"] = Json::array({suite_patch});
-  j["robustness"] = {{"level", "full"}, {"tokens", 1600}, {"shift", {"text_file:" + other.string()}}};
-  write_atomically(base, j.dump());
-  const fs::path out = directory / "text";
-  const ProcessResult r = run_process(
-      {{SWITCHYARD_BUILD_DIR "/switchyard", "run", base.string(), "--out", out.string()}, 200, 0}, [](const auto&) {});
-  ASSERT_EQ(r.code, 0) << r.stderr_tail;
+  const Said said =
+      run(suite({{"tasks", {{{"id", "text"}, {"dataset", "text_file:" + text.string()}}}},
+                 {"routers", {{{"id", "top_k"}}}},
+                 {"robustness", {{"level", "full"}, {"tokens", 1600}, {"shift", {"text_file:" + other.string()}}}}},
+                "lm-smoke"),
+          out);
+  ASSERT_EQ(said.code, 0) << said.err;
   const Json a = report::read_records(out).at(0);
   EXPECT_EQ(cell(a, "clean", "clean")["scored"], 1600);
   for (const double rate : {0.01, 0.02, 0.05}) {
@@ -121,21 +96,42 @@ TEST_F(Robust, Text) {
 // What cannot be is refused before anything is trained, with the nearest name.
 TEST_F(Robust, BadInput) {
   const auto refused = [&](const Json& robustness, const std::string& part) {
-    Json j = read_json(resource("benchmarks/suites/smoke.json"));
-    j["budget"]["train_flops"] = 3e8;
-    j["robustness"] = robustness;
-    const fs::path path = directory / "bad.json";
-    write_atomically(path, j.dump());
-    const ProcessResult r = run_process(
-        {{SWITCHYARD_BUILD_DIR "/switchyard", "run", path.string(), "--out", (directory / "bad").string()}, 100, 0},
-        [](const auto&) {});
-    EXPECT_EQ(r.code, 2) << robustness;
-    EXPECT_NE(r.stderr_tail.find(part), std::string::npos) << r.stderr_tail;
+    const Said said = run(suite({{"robustness", robustness}}), directory / "bad");
+    EXPECT_EQ(said.code, 2) << robustness;
+    expect_in(part, said.err);
   };
   refused({{"level", "some"}}, "/robustness/level");
   refused({{"level", "full"}, {"corruptions", {"frog"}}}, "fog");
   refused({{"level", "full"}, {"attacks", {{{"name", "pgd"}, {"radius", 2}}}}}, "steps");
   refused({{"level", "full"}, {"shift", {"cifar11"}}}, "cifar10");
+}
+
+// Proves that a kept model stands in for training where name and evaluation alone differ, with the same results, and
+// that where the recipe differs it is not taken.
+TEST_F(Robust, TakesKeptModels) {
+  const Json only = {{"routers", {{{"id", "softmax_token_choice"}}}}};
+  ASSERT_EQ(run(suite(only), out, {"--keep-models"}).code, 0);
+  const std::string label = "softmax_token_choice/1", kept = (out / "smoke").string();
+  const Json trained = records(out).at(label);
+  std::vector<std::string> models;
+  for (const auto& entry : fs::directory_iterator(kept))
+    if (entry.path().extension() == ".safetensors") models.push_back(entry.path().filename());
+  EXPECT_EQ(models.size(), 2u) << "the trained model and the early one";
+  const auto again = [&](Json patch, const char* where) {
+    patch.update(only);
+    patch["name"] = "other";
+    const Said said = run(suite(patch), directory / where, {"--models", kept});
+    EXPECT_EQ(said.code, 0) << said.err;
+    return records(directory / where).at(label);
+  };
+  const Json taken = again({{"evaluation", {{"every", 1.0}}}}, "taken");
+  EXPECT_EQ(taken["timing"]["resumed_at_step"], trained["budget"]["steps"]);
+  EXPECT_EQ(taken["metrics"], trained["metrics"]);
+  EXPECT_EQ(taken["sites"], trained["sites"]);
+  EXPECT_NE(taken["id"], trained["id"]);
+  const Json other = again({{"recipe", {{"lr", 0.002}}}}, "other");
+  EXPECT_EQ(other["timing"]["resumed_at_step"], 0);
+  EXPECT_NE(other["metrics"], trained["metrics"]);
 }
 
 }  // namespace

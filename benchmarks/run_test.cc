@@ -1,72 +1,15 @@
 // The program from outside: `switchyard run` on the smoke suite, with good routers and with one that goes wrong.
-#include <gtest/gtest.h>
-#include <unistd.h>
-
 #include <algorithm>
 #include <cmath>
-#include <filesystem>
-#include <map>
 
-#include "core/base/error.h"
-#include "core/base/files.h"
-#include "core/base/resources.h"
-#include "core/base/subprocess.h"
-#include "reports/record.h"
+#include "benchmarks/run_fixture.h"
 
 namespace swy::bench {
 namespace {
-namespace fs = std::filesystem;
 
-const std::string kProgram = SWITCHYARD_BUILD_DIR "/switchyard";
 const std::string kMisbehave = SWITCHYARD_TEST_PLUGINS "/misbehave.so";
 
-struct Said {
-  int code;
-  std::string out, err;
-};
-
-Said switchyard(std::vector<std::string> arguments, double limit_s = 200) {
-  arguments.insert(arguments.begin(), kProgram);
-  Said said{};
-  const ProcessResult r =
-      run_process({arguments, limit_s, 0}, [&](const std::string& line) { said.out += line + "\n"; });
-  EXPECT_EQ(r.end, ProcessResult::End::kExited) << r.stderr_tail;
-  said.code = r.code;
-  said.err = r.stderr_tail;
-  return said;
-}
-
-void expect_in(const std::string& part, const std::string& text) {
-  EXPECT_NE(text.find(part), std::string::npos) << text;
-}
-
-struct Run : testing::Test {
-  fs::path directory = fs::temp_directory_path() / ("switchyard_run_" + std::to_string(getpid()));
-  fs::path out = directory / "out";
-  Run() { fs::create_directories(directory); }
-  ~Run() override { fs::remove_all(directory); }
-
-  // The smoke suite with a budget of a few steps, changed further by `patch`.
-  std::string suite(const Json& patch = Json::object(), const char* base = "smoke") {
-    Json j = read_json(resource(std::string("benchmarks/suites/") + base + ".json"));
-    j["budget"]["train_flops"] = 3e8;
-    j["seeds"] = {1};
-    j.merge_patch(patch);
-    const fs::path path = directory / "suite.json";
-    write_atomically(path, j.dump());
-    return path.string();
-  }
-  std::map<std::string, Json> records(const fs::path& where) const {
-    std::map<std::string, Json> all;
-    for (const Json& r : report::read_records(where))
-      all[r["identity"]["label"].get<std::string>() + "/" + r["seed"].dump()] = r;
-    return all;
-  }
-  Said run(const std::string& suite_path, const fs::path& where, std::vector<std::string> more = {}) {
-    more.insert(more.begin(), {"run", suite_path, "--out", where.string()});
-    return switchyard(more);
-  }
-};
+struct Run : RunTest {};
 
 // Proves that two runs of one suite differ in nothing but timing, environment, date and command: same bits in every
 // metric, curve, load and count; that every record is valid and holds what the summary needs; and that budgets are
@@ -393,34 +336,6 @@ TEST_F(Run, CheckpointResumesBitForBit) {
 }
 
 // Proves that list and describe print JSON that a program can read, with the options' ranges and defaults.
-// Proves that a kept model stands in for training where name and evaluation alone differ, with the same results, and
-// that where the recipe differs it is not taken.
-TEST_F(Run, TakesKeptModels) {
-  const Json only = {{"routers", {{{"id", "softmax_token_choice"}}}}};
-  ASSERT_EQ(run(suite(only), out, {"--keep-models"}).code, 0);
-  const std::string label = "softmax_token_choice/1", kept = (out / "smoke").string();
-  const Json trained = records(out).at(label);
-  std::vector<std::string> models;
-  for (const auto& entry : fs::directory_iterator(kept))
-    if (entry.path().extension() == ".safetensors") models.push_back(entry.path().filename());
-  EXPECT_EQ(models.size(), 2u) << "the trained model and the early one";
-  const auto again = [&](Json patch, const char* where) {
-    patch.update(only);
-    patch["name"] = "other";
-    const Said said = run(suite(patch), directory / where, {"--models", kept});
-    EXPECT_EQ(said.code, 0) << said.err;
-    return records(directory / where).at(label);
-  };
-  const Json taken = again({{"evaluation", {{"every", 1.0}}}}, "taken");
-  EXPECT_EQ(taken["timing"]["resumed_at_step"], trained["budget"]["steps"]);
-  EXPECT_EQ(taken["metrics"], trained["metrics"]);
-  EXPECT_EQ(taken["sites"], trained["sites"]);
-  EXPECT_NE(taken["id"], trained["id"]);
-  const Json other = again({{"recipe", {{"lr", 0.002}}}}, "other");
-  EXPECT_EQ(other["timing"]["resumed_at_step"], 0);
-  EXPECT_NE(other["metrics"], trained["metrics"]);
-}
-
 TEST_F(Run, ListAndDescribe) {
   const Json list = Json::parse(switchyard({"list", "--json"}).out);
   for (const char* what : {"routers", "suites", "datasets", "metrics"}) EXPECT_FALSE(list.at(what).empty()) << what;

@@ -17,12 +17,6 @@ int64_t element_count(const std::vector<int64_t>& shape) {
   return n;
 }
 
-uint64_t name_hash(const std::string& name) {  // FNV-1a, 64 bit
-  uint64_t h = 0xcbf29ce484222325ull;
-  for (unsigned char c : name) h = (h ^ c) * 0x100000001b3ull;
-  return h;
-}
-
 // Rows of a [rows, cols] matrix made orthonormal by modified Gram-Schmidt, times gain. REQUIRES rows <= cols.
 void orthonormal_rows(float* a, int64_t rows, int64_t cols, float gain) {
   for (int64_t i = 0; i < rows; ++i) {
@@ -82,7 +76,7 @@ void draw(const TensorSpec& spec, Random& random, float* out, int64_t n) {
 }  // namespace
 
 void initialise(const TensorSpec& spec, uint64_t seed, float* out) {
-  Random random(child_seed(seed, name_hash(spec.name)));
+  Random random(child_seed(seed, spec.name));
   const int64_t n = element_count(spec.shape), one = n / spec.copies;
   if (n == 0) return;
   draw(spec, random, out, one);
