@@ -6,6 +6,7 @@
 #include "benchmarks/analysis/agreement.h"
 #include "core/base/seed.h"
 #include "reports/by_task.h"
+#include "reports/robustness_table.h"
 #include "reports/stats.h"
 
 namespace swy::bench {
@@ -86,6 +87,7 @@ std::vector<report::Table> agreement_tables(const std::vector<Json>& records) {
 std::vector<report::Table> tables(const std::vector<Json>& records) {
   std::vector<report::Table> all = report::summary(records);
   for (report::Table& table : agreement_tables(records)) all.push_back(std::move(table));
+  for (report::Table& table : report::robustness_tables(records)) all.push_back(std::move(table));
   return all;
 }
 

@@ -1,5 +1,5 @@
-// All that is shown of a set of records: the summary of each task and, where runs were analysed (--analysis), how far
-// runs from other seeds agree on where tokens go.
+// All that is shown of a set of records: the summary of each task; where runs were analysed (--analysis), how far runs
+// from other seeds agree on where tokens go; where they were put under stress (--robustness), the scores of that.
 #pragma once
 #include <vector>
 

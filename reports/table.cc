@@ -15,18 +15,6 @@ size_t width_of(const std::string& text) {  // code points: all characters in us
   return static_cast<size_t>(std::count_if(text.begin(), text.end(), [](char c) { return (c & 0xC0) != 0x80; }));
 }
 
-std::string number(double value, const char* format) {
-  if (!std::isfinite(value)) return "-";
-  char text[64];
-  std::snprintf(text, sizeof text, format, value);
-  return text;
-}
-
-std::string with_interval(const Interval& i, const char* format, const char* half_format = "%.2f") {
-  const std::string text = number(i.mean, format);
-  return std::isfinite(i.half) ? text + " ± " + number(i.half, half_format) : text;
-}
-
 std::string parts_text(const RouterRecords& row) {
   const double model = row.flops("model"), experts = row.flops("experts"), router = row.flops("router");
   const double all = model + experts + router;
@@ -140,6 +128,18 @@ Table table_of(const TaskRecords& task) {
 }
 
 }  // namespace
+
+std::string number(double value, const char* format) {
+  if (!std::isfinite(value)) return "-";
+  char text[64];
+  std::snprintf(text, sizeof text, format, value);
+  return text;
+}
+
+std::string with_interval(const Interval& i, const char* format, const char* half_format) {
+  const std::string text = number(i.mean, format);
+  return std::isfinite(i.half) ? text + " ± " + number(i.half, half_format) : text;
+}
 
 std::string to_text(const Table& table) {
   std::vector<size_t> width(table.header.size());

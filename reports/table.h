@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "core/base/json.h"
+#include "reports/stats.h"
 
 namespace swy::report {
 
@@ -13,6 +14,10 @@ struct Table {
   std::vector<std::vector<std::string>> rows;  // the first column is left-aligned, all others right-aligned
   std::vector<std::string> notes;
 };
+
+// `value` in printf's `format`, "-" when it is not finite; the mean with "± half" where there is an interval.
+std::string number(double value, const char* format);
+std::string with_interval(const Interval&, const char* format, const char* half_format);
 
 std::string to_text(const Table&);
 std::string to_markdown(const Table&);
