@@ -20,6 +20,19 @@ Json figures(const std::vector<RoutingShares>& clean, const std::vector<RoutingS
   return sites;
 }
 
+// What a noise left alone, then and now: the same targets.
+Json intact(const std::vector<float>& clean, const RoutingTap& tap) {
+  int64_t scored = 0;
+  double before = 0, after = 0;
+  for (size_t i = 0; i < std::min(clean.size(), tap.losses().size()); ++i) {
+    if (std::isnan(tap.losses()[i]) || std::isnan(clean[i])) continue;
+    ++scored;
+    before += double{clean[i]}, after += double{tap.losses()[i]};
+  }
+  const double n = static_cast<double>(std::max<int64_t>(scored, 1));
+  return {{"scored", scored}, {"loss", after / n}, {"clean_loss", before / n}};
+}
+
 // Tensors of routers alone: "block1.moe.router.gate", "shared.router.codes".
 bool of_router(const std::string& tensor) { return tensor.find(".router.") != std::string::npos; }
 
@@ -53,13 +66,12 @@ Json RobustnessRun::evaluate(Workload& workload, const Condition& c, moe::PlanHo
     for (const moe::Load& load : e.load) slots += static_cast<double>(load.capacity) / static_cast<double>(load.tokens);
     result["slots_per_token"] = slots / static_cast<double>(e.load.size());
   }
-  if (tap.intact() != e.scored) {
-    result["intact"] = {{"scored", tap.intact()}, {"loss", tap.intact_loss()}, {"accuracy", tap.intact_accuracy()}};
-  }
   if (c.group == "clean") {
     clean_load_ = e.load;
     clean_ = tap.shares(), clean_lent_ = tap.lent_shares();
+    clean_losses_ = tap.losses();
   } else {
+    if (c.group == "noise") result["intact"] = intact(clean_losses_, tap);
     if (const Json sites = figures(clean_, tap.shares()); !sites.empty()) result["churn"] = sites;
     if (const Json sites = figures(clean_lent_, tap.lent_shares()); !sites.empty()) result["churn_lent"] = sites;
   }

@@ -33,6 +33,7 @@ class RobustnessRun {
   std::filesystem::path early_model_;
   std::vector<moe::Load> clean_load_;  // by site, of the clean condition
   std::vector<RoutingShares> clean_, clean_lent_;
+  std::vector<float> clean_losses_;  // by image or token
 };
 
 }  // namespace swy::bench

@@ -86,6 +86,10 @@ TEST_F(Robust, Text) {
     EXPECT_LT(intact, all);
     EXPECT_GT(intact, (1 - 2 * rate) * all);
     EXPECT_NEAR(c["churn"][0]["tokens"].get<double>(), intact, 2);  // inputs are intact as often as targets
+    // Nearly all targets are intact, so that their clean loss is nearly that of all; what came before them is not.
+    const double clean = cell(a, "clean", "clean")["loss"], before = c["intact"]["clean_loss"];
+    EXPECT_NEAR(before, clean, 4 * rate * clean);
+    EXPECT_NE(before, c["intact"]["loss"]);
   }
   EXPECT_LT(cell(a, "noise", "typo_delete", 0.05)["scored"], 1600);
   EXPECT_EQ(cell(a, "order", "reversed")["churn"][0]["changed"], 0);

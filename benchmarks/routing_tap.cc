@@ -84,10 +84,10 @@ void RoutingTap::see_site(size_t s, const moe::Site& site, const Scored& batch) 
 
 void RoutingTap::see(const Workload& workload, const Scored& s) {
   for (int64_t i = 0; i < s.rows; ++i) {
-    if (s.target[i] < 0 || (s.intact && !s.intact[i])) continue;
-    ++intact_;
-    loss_ += double{s.loss[i]};
-    right_ += s.predicted[i] == s.target[i];
+    const int64_t place = s.target_place ? s.target_place[i] : s.place[i];
+    if (s.target[i] < 0 || place < 0) continue;
+    if (place >= static_cast<int64_t>(losses_.size())) losses_.resize(static_cast<size_t>(place) + 1, NAN);
+    losses_[static_cast<size_t>(place)] = s.loss[i];
   }
   for (size_t site = 0; site < shares_.size(); ++site) see_site(site, *workload.sites()[site], s);
 }

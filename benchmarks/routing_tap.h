@@ -1,6 +1,6 @@
 // Reads the routing of an evaluation from all sites of a workload, by image patch or token of the clean data, and the
-// loss on what the stress left intact. Stands between sites and router for as long as it lives, with a fault, if any,
-// before it.
+// losses by clean target, so that those which the stress left intact can be compared with themselves. Stands between
+// sites and router for as long as it lives, with a fault, if any, before it.
 #pragma once
 #include <vector>
 
@@ -22,9 +22,8 @@ class RoutingTap : public EvaluationObserver, public moe::PlanHook {
   // By site the expert that a router ran by itself on each token, with weight 1, where it did so for every token (the
   // discrete path of VQMoE): their weight in the output is the router's own affair. Nothing seen: it did not.
   const std::vector<RoutingShares>& lent_shares() const { return lent_; }
-  int64_t intact() const { return intact_; }  // rows whose target is the clean one
-  double intact_loss() const { return intact_ ? loss_ / static_cast<double>(intact_) : 0; }
-  double intact_accuracy() const { return intact_ ? static_cast<double>(right_) / static_cast<double>(intact_) : 0; }
+  // By clean image or token: the loss of the row that has it as its target, in nats; NaN where none has.
+  const std::vector<float>& losses() const { return losses_; }
 
   void see(const Workload&, const Scored&) override;
   void before(const moe::SiteSpec&, swy_batch&) override;
@@ -39,8 +38,7 @@ class RoutingTap : public EvaluationObserver, public moe::PlanHook {
   std::vector<std::vector<float>> mass_;          // by site [T, E] |weight| of the batch; empty for ASSIGN plans
   std::vector<std::vector<int32_t>> lent_index_;  // by site [T] of the batch
   int64_t tokens_ = 0;                            // T of the batch
-  int64_t intact_ = 0, right_ = 0;
-  double loss_ = 0;
+  std::vector<float> losses_;
 };
 
 }  // namespace swy::bench

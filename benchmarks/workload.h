@@ -32,10 +32,10 @@ struct Scored {
   int64_t sequences = 0, tokens = 0;   // of the sites: [sequences, tokens]
   const int32_t* token = nullptr;      // [sequences, tokens] ids; null where tokens have none
   const int32_t* cluster = nullptr;    // [sequences, tokens] planted cluster, -1: padding; null where none is planted
-  // After show(): which image, or for text which token of the clean data, each row is about (-1: none), and 1 where the
-  // row's target is the clean one (null: everywhere).
-  const int64_t* place = nullptr;   // [rows]
-  const uint8_t* intact = nullptr;  // [rows]
+  // After show(): which image, or for text which token of the clean data, each row is about (-1: none). For text also
+  // which clean token its target is (-1: another one, or none); null for images, whose target the row always keeps.
+  const int64_t* place = nullptr;         // [rows]
+  const int64_t* target_place = nullptr;  // [rows]
 };
 
 // A value under its name in metrics.cc.

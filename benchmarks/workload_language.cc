@@ -116,7 +116,7 @@ class LanguageWorkload : public Workload {
     shown_->aligned = stress.kind != Stress::Kind::kShift;
     const int64_t windows = shown_->cut(config_.context, tokens - 1, stress.kind == Stress::Kind::kNoise);
     if (stress.kind == Stress::Kind::kOrder) shown_->order = reordered(stress.name, windows, kStressSeed);
-    shown_->place.resize(token_.size()), shown_->intact.resize(token_.size());
+    shown_->place.resize(token_.size()), shown_->target_place.resize(token_.size());
     const bool nothing = stress.kind == Stress::Kind::kNoise && text.sites == 0;
     return nothing ? "this text has no place for the noise" : "";
   }
@@ -159,7 +159,7 @@ class LanguageWorkload : public Workload {
     s.confidence = confidence_.data();
     s.token = token_.data();
     s.cluster = cluster();
-    if (shown_) s.place = shown_->place.data(), s.intact = shown_->intact.data();
+    if (shown_) s.place = shown_->place.data(), s.target_place = shown_->target_place.data();
     return s;
   }
 
@@ -185,12 +185,11 @@ class LanguageWorkload : public Workload {
  private:
   // What show() asked for: a text, the windows it is cut into, and of the batch that is scored what it came from.
   struct Shown {
-    data::NoisySplit text;       // without noise source and unchanged are empty: every token is itself
-    bool aligned = true;         // its tokens are those of the evaluated split
-    std::vector<int64_t> begin;  // [windows + 1] first tokens
-    std::vector<int64_t> order;  // [windows]; empty: as they are
-    std::vector<int64_t> place;  // [rows]
-    std::vector<uint8_t> intact;
+    data::NoisySplit text;                     // without noise source and unchanged are empty: every token is itself
+    bool aligned = true;                       // its tokens are those of the evaluated split
+    std::vector<int64_t> begin;                // [windows + 1] first tokens
+    std::vector<int64_t> order;                // [windows]; empty: as they are
+    std::vector<int64_t> place, target_place;  // [rows]
 
     int64_t windows() const { return static_cast<int64_t>(begin.size()) - 1; }
     int64_t cut(int64_t context, int64_t clean_targets, bool noisy) {
@@ -232,7 +231,7 @@ class LanguageWorkload : public Workload {
       for (int64_t t = 0; t < context; ++t) {
         const bool scored = target_[row + static_cast<size_t>(t)] >= 0;
         shown.place[row + static_cast<size_t>(t)] = scored ? shown.source(start + t) : -1;
-        shown.intact[row + static_cast<size_t>(t)] = scored && shown.source(start + t + 1) >= 0;
+        shown.target_place[row + static_cast<size_t>(t)] = scored ? shown.source(start + t + 1) : -1;
       }
     }
     return n;

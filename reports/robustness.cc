@@ -68,6 +68,7 @@ StressResult result_of(const Json& cell) {
   if (cell.contains("intact")) {
     const bool any = cell["intact"].value("scored", int64_t{0}) > 0;
     r.intact_loss = any ? number_of(cell["intact"], "loss") : kNotMeasured;
+    r.intact_clean_loss = any ? number_of(cell["intact"], "clean_loss") : kNotMeasured;
   }
   r.churn = over_sites(cell, "churn");
   r.lent = over_sites(cell, "churn_lent");
@@ -205,7 +206,8 @@ NoiseScores noise_scores(const StressResults& s) {
     ++scores.cells;
     all[r->name].push_back(s.harm(*r));
     raise(scores.worst, s.harm(*r), *r);
-    const double intact_growth = r->intact_loss / s.clean_cost() - 1;
+    const bool apart = !std::isnan(r->intact_clean_loss);
+    const double intact_growth = r->intact_loss / (apart ? r->intact_clean_loss : s.clean_cost()) - 1;
     if (!std::isnan(intact_growth)) intact[r->name].push_back(intact_growth);  // NaN: no target was left alone
   }
   for (const auto& [name, growth] : all) {

@@ -14,8 +14,7 @@
 //   growth       L(n, r) / L(0) - 1: mean over rates, then over noises. Where a token is a byte it is the growth of
 //   bits
 //                per byte too; otherwise a noisy text has other numbers of tokens per byte, and it is not
-//   intact       the same with the loss on targets that the noise left alone, but still against L(0) of all targets: it
-//                is below 0 when what noises leave alone is easier than the rest
+//   intact       the same on the targets that the noise left alone, against the clean loss of these very targets
 //
 // Loss that was not finite is infinite here, so that no mean hides it. NaN: nothing was measured.
 #pragma once
@@ -49,6 +48,7 @@ struct StressResult {
   int64_t scored = 0;        // images or tokens
   double error = kNotMeasured;
   double loss = kNotMeasured, intact_loss = kNotMeasured;  // nats; intact: equal to loss where nothing was touched
+  double intact_clean_loss = kNotMeasured;                 // of the same targets without the noise
   ChurnShares churn, lent;  // lent: of the experts that a router runs by itself (the discrete path of VQMoE)
 
   std::string title() const;  // "fog 5", "word_swap_unk 0.05", "clean"

@@ -77,7 +77,7 @@ Column mean_column(const StressedTask& s) {
 Column relative_column(const StressedTask& s) {
   if (s.text)
     return column("intact growth %", "%+.2f", true,
-                  "intact: on targets that the noise left alone, against all clean ones",
+                  "intact: on targets that the noise left alone, against the same ones without it",
                   [](const Run& r) { return 100 * noise_scores(r.stress).growth_intact; });
   return column("above clean %", "%+.2f", true, "above clean: that mean minus the clean error, in points",
                 [](const Run& r) { return 100 * corruption_scores(r.stress).excess; });

@@ -127,7 +127,7 @@ TEST(RobustnessTables, Text) {
                              stress_cell("lost", "most_used_residual", 0, 1, 0.5, 1.02 * bit),
                              stress_cell("capacity", "slots", 0, 0.5, 0.5, 1.3 * bit),
                              stress_cell("capacity", "slots", 0, 2, 0.5, 0.9 * bit)};
-  cells[1]["intact"] = {{"scored", 90}, {"accuracy", 0.5}, {"loss", 1.05 * bit}};
+  cells[1]["intact"] = {{"scored", 90}, {"clean_loss", bit}, {"loss", 1.05 * bit}};
   std::vector<Json> broken = cells;
   broken[2]["loss"] = nullptr;
   const std::vector<Table> t =

@@ -104,8 +104,8 @@ std::vector<Json> two_noises() {
   std::vector<Json> cells = {stress_cell("clean", "clean", 0, 0, 0.5, 2), stress_cell("noise", "ocr", 1, 0.1, 0.5, 2.2),
                              stress_cell("noise", "ocr", 2, 0.2, 0.5, 2.4),
                              stress_cell("noise", "case", 1, 0.1, 0.5, 2.1)};
-  cells[1]["intact"] = {{"scored", 90}, {"accuracy", 0.5}, {"loss", 2.1}};
-  cells[2]["intact"] = {{"scored", 80}, {"accuracy", 0.5}, {"loss", 2.0}};
+  cells[1]["intact"] = {{"scored", 90}, {"clean_loss", 2}, {"loss", 2.1}};
+  cells[2]["intact"] = {{"scored", 80}, {"clean_loss", 1.6}, {"loss", 1.6}};
   return cells;
 }
 
@@ -127,7 +127,7 @@ TEST(NoiseScores, ByHand) {
 // away, neither for all targets nor for those left alone.
 TEST(NoiseScores, NothingIntactAndNotFinite) {
   std::vector<Json> cells = two_noises();
-  cells[2]["intact"] = {{"scored", 0}, {"accuracy", 0}, {"loss", 0}};
+  cells[2]["intact"] = {{"scored", 0}, {"clean_loss", 0}, {"loss", 0}};
   EXPECT_NEAR(noise_scores(results(cells, true)).growth_intact, 0.05, 1e-12);
   cells[3]["loss"] = nullptr;
   const NoiseScores s = noise_scores(results(cells, true));
