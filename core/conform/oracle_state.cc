@@ -51,34 +51,6 @@ void multiplier_step(const Promise& p) {
   p.equal(buffer(p, t).at(0), now, "lambda after an evaluation");
 }
 
-// A task that wants every gate larger, against the penalty that follows the load: gradient steps on the gate settle
-// where 1 - k/E of the gates are 0, within `tolerance` on average. k, tolerance, gate, steps, rate.
-void sparsity_settles(const Promise& p) {
-  const int experts = 8, tokens = 64, steps = p.value_or("steps", 600);
-  const auto rate = p.value_or("rate", 0.02f);
-  const double want = 1 - p.as<double>("k") / experts;
-  Trial t = Trial::drawn(p, {16, experts, {tokens}});
-  Held& gate = t.tensor(p.value_or<std::string>("gate", "gate"));
-  double sparsity = 0, first = 0;
-  int counted = 0;
-  for (int step = 0; step < steps; ++step) {
-    t.run();
-    const std::vector<int> load = t.loads();
-    const double zeros = 1 - static_cast<double>(t.last().row.size()) / (tokens * experts);
-    if (step == 0) first = zeros;
-    if (step >= steps / 2) sparsity += zeros, ++counted;
-    PlanGrad d = constant_grad(t.last(), 0);
-    std::fill(d.weight.begin(), d.weight.end(), -1.f / tokens);
-    std::fill(d.aux.begin(), d.aux.end(), 1.f);
-    t.zero_grads();
-    t.backward(d);
-    for (size_t i = 0; i < gate.value.size(); ++i) gate.value[i] -= rate * gate.grad[i];
-    t.update({load.begin(), load.end()});
-  }
-  p.expect(first < want - 0.1, "the start is as sparse as the end: nothing is shown");
-  p.near(sparsity / counted, want, p.as<double>("tolerance"), "the share of gates that are 0, once settled,");
-}
-
 // The worked case of Quantile Balancing: s = (.9,.5), (.8,.7), (.7,.2), (.6,.45) with k = 1. beta starts at 0, alpha
 // are the second scores, beta becomes (.15, 0), and the loads go from (4, 0) to (2, 2) with a total of 2.75 once the
 // token at the quantile counts as out. tensor, gate.
@@ -194,7 +166,6 @@ void hyper_gate(const Promise& p) {
 std::vector<Property> state_oracles() {
   return {{"bias_step", "A step of the bias is exactly its rate.", bias_step},
           {"multiplier_step", "Lambda moves by exactly its factor.", multiplier_step},
-          {"sparsity_settles", "The penalty brings the load to k experts per token.", sparsity_settles},
           {"quantile_step", "The worked case of quantile balancing comes out as worked.", quantile_step},
           {"running_mean", "An expert is the mean of the tokens it was given.", running_mean},
           {"running_cutoff", "Cutoffs are a running mean of the batches' own.", running_cutoff},
