@@ -7,7 +7,7 @@ set -euo pipefail
 build=$1 folder=$2
 rm -rf "$folder"
 mkdir -p "$folder/lib"
-for program in core_device_gpu_test core_ops_gpu_test; do
+for program in core_device_gpu_test core_ops_gpu_test core_model_gpu_test device_speed; do
   strip --strip-debug -o "$folder/$program" "$build/$program"
   ldd "$build/$program" | awk '$3 ~ /^\// {print $1, $3}' | while read -r name path; do
     case $name in
