@@ -8,6 +8,7 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 programs=${2:-$here}
 logs=$1
 mkdir -p "$logs"
+find "$here" -name '*.gz' -exec gunzip -f {} +  # what pack.sh made
 # The system's libraries first, those packed for what it does not have.
 [[ ! -d $here/lib ]] ||
   export LD_LIBRARY_PATH=${LD_LIBRARY_PATH:+$LD_LIBRARY_PATH:}/usr/lib/x86_64-linux-gnu:/usr/lib64:$here/lib
