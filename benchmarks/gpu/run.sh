@@ -8,6 +8,7 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 programs=${2:-$here}
 logs=$1
 mkdir -p "$logs"
+find "$here" -name '*.gz' -exec gunzip -f {} +  # what pack.sh made
 # The system's libraries first, those packed for what it does not have.
 [[ ! -d $here/lib ]] ||
   export LD_LIBRARY_PATH=${LD_LIBRARY_PATH:+$LD_LIBRARY_PATH:}/usr/lib/x86_64-linux-gnu:/usr/lib64:$here/lib
@@ -36,11 +37,15 @@ check() {  # NAME COMMAND...
 
 check device "$programs/core_device_gpu_test"
 check ops "$programs/core_ops_gpu_test"
+check model "$programs/core_model_gpu_test"
+check speed timeout 60 "$programs/device_speed"
+cat "$logs/speed.log"
 if command -v compute-sanitizer >/dev/null; then
-  # The entries with the most index arithmetic and shared memory.
+  # The ops with the most index arithmetic and shared memory.
   part='*/sort_segments:*/bucket:*/top_k_segments:*/assign_rows:*/scatter_pairs:*/softmax_segments:*/sparse_transport'
+  part+=':*/attention:*/attention_backward:*/bias_swiglu_backward:*/token_cross_entropy:*/rms_norm_backward'
   for tool in memcheck racecheck; do
-    check "$tool" timeout 120 compute-sanitizer --tool "$tool" --error-exitcode 1 "$programs/core_ops_gpu_test" \
+    check "$tool" timeout 180 compute-sanitizer --tool "$tool" --error-exitcode 1 "$programs/core_ops_gpu_test" \
       --gtest_filter="${part//\*/*AgreesWithTheCpu}"
   done
 else

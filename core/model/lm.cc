@@ -196,8 +196,9 @@ LmScore Lm::Impl::score(const Exec& ex, const int32_t* target, float scale, floa
       const Charge charge(*ex.tally, Part::kModel, Pass::kForward);
       head_forward(ex, rows, x, out);
       const auto at = [&](auto* p) { return p ? p + row : p; };
-      const ops::TokenScore s = ops::token_cross_entropy(ex, rows, v, out, at(target), scale, at(row_loss),
-                                                         at(predicted), at(confidence), scale != 0 ? out : nullptr);
+      ops::TokenScore s;
+      ops::token_cross_entropy(ex, rows, v, out, at(target), scale, at(row_loss), at(predicted), at(confidence),
+                               scale != 0 ? out : nullptr, &s);
       score.scored += s.scored, score.right += s.right;
     }
     if (scale == 0) continue;

@@ -35,10 +35,12 @@ float lr_at(const OptimizerConfig& c, double progress) {
 Optimizer::Optimizer(OptimizerConfig config, Params& params) : config_(config), params_(params) {
   config_.validate();
   ema_.assign(params.all().size(), nullptr);
-  if (!has_ema()) return;
+  squares_ = arena_.reserve("squares", static_cast<int64_t>(ema_.size() * sizeof(double)));
+  norm_ = arena_.reserve("norm", sizeof(double));
+  scale_ = arena_.reserve("scale", sizeof(float));
   std::vector<int> handle;
   for (const Param& p : params.all())
-    handle.push_back(p.grad ? arena_.reserve("ema/" + p.spec.name, p.size * int64_t{sizeof(float)}) : -1);
+    handle.push_back(has_ema() && p.grad ? arena_.reserve("ema/" + p.spec.name, p.size * int64_t{sizeof(float)}) : -1);
   arena_.commit();
   for (size_t i = 0; i < handle.size(); ++i) {
     if (handle[i] < 0) continue;
@@ -50,16 +52,13 @@ Optimizer::Optimizer(OptimizerConfig config, Params& params) : config_(config), 
 
 void Optimizer::step(const Exec& ex, float lr) {
   const Charge charge(*ex.tally, Part::kModel, Pass::kUpdate);
-  double squares = 0;
-  for (const Param& p : params_.all())
-    if (p.grad) squares += ops::sum_of_squares(ex, p.size, p.grad);
-  ops::AdamW rule{lr, 0, config_.beta1, config_.beta2, config_.eps, steps_ + 1};
-  if (!ex.dry) {
-    grad_norm_ = std::sqrt(squares);
-    ++steps_;
-    if (config_.clip_norm > 0 && grad_norm_ > config_.clip_norm)
-      rule.grad_scale = static_cast<float>(config_.clip_norm / grad_norm_);
-  }
+  auto* squares = arena_.as<double>(squares_);  // those of buffers stay 0
+  auto* scale = arena_.as<float>(scale_);
+  for (size_t i = 0; i < ema_.size(); ++i)
+    if (const Param& p = params_.all()[i]; p.grad) ops::sum_of_squares(ex, p.size, p.grad, squares + i);
+  ops::clip_scale(ex, static_cast<int64_t>(ema_.size()), squares, config_.clip_norm, arena_.as<double>(norm_), scale);
+  ops::AdamW rule{lr, 0, config_.beta1, config_.beta2, config_.eps, steps_ + 1, scale};
+  if (!ex.dry) ++steps_;
   for (size_t i = 0; i < ema_.size(); ++i) {
     Param& p = params_.all()[i];
     if (!p.grad) continue;

@@ -32,7 +32,7 @@ class Optimizer {
   // One step with rate `lr` from the gradients in params; counts itself as Pass::kUpdate of the model (router and
   // expert tensors too). Gradients are left as they are.
   void step(const Exec&, float lr);
-  double grad_norm() const { return grad_norm_; }  // global, before clipping, of the last step
+  double grad_norm() const { return *arena_.as<double>(norm_); }  // global, before clipping, of the last step
   int64_t steps() const { return steps_; }
   void set_steps(int64_t steps) { steps_ = steps; }  // resume
 
@@ -47,8 +47,8 @@ class Optimizer {
   Params& params_;
   Arena arena_;
   std::vector<float*> ema_;
+  int squares_, norm_, scale_;  // in the arena: sum of squares by tensor, gradient norm, what clipping multiplies by
   int64_t steps_ = 0;
-  double grad_norm_ = 0;
 };
 
 }  // namespace swy::model

@@ -27,7 +27,8 @@ TEST(AdamW, IsThePublishedUpdate) {
     Tally tally;
     for (int64_t t = 1; t <= 3; ++t) {
       const auto g = draw(n, 10 + t);
-      adamw(Exec{&tally}, {1e-2f, 0.1f, 0.9f, 0.99f, 1e-8f, t, 0.5f}, n, g.data(), p.data(), m.data(), v.data());
+      const float half = 0.5f;
+      adamw(Exec{&tally}, {1e-2f, 0.1f, 0.9f, 0.99f, 1e-8f, t, &half}, n, g.data(), p.data(), m.data(), v.data());
       for (int64_t i = 0; i < n; ++i) {
         const double x = g[i] * scale;
         wm[i] = b1 * wm[i] + (1 - b1) * x;
@@ -50,12 +51,26 @@ TEST(SumOfSquares, OrderDoesNotDependOnThreads) {
     Tally tally;
     const int before = thread_count();
     set_thread_count(1);
-    const double one = sum_of_squares(Exec{&tally}, n, g.data());
+    double one = -1, three = -1;
+    sum_of_squares(Exec{&tally}, n, g.data(), &one);
     set_thread_count(3);
-    const double three = sum_of_squares(Exec{&tally}, n, g.data());
+    sum_of_squares(Exec{&tally}, n, g.data(), &three);
     set_thread_count(before);
     EXPECT_EQ(one, three);
     EXPECT_NEAR(one, want, 1e-6 * want);
+  }
+}
+
+// Norm over all tensors; only what is above the bound is brought down to it, and a bound of 0 is none.
+TEST(ClipScale, BringsTheNormDown) {
+  const std::vector<double> squares = {9, 0, 7};
+  Tally tally;
+  for (const float most : {0.0f, 3.0f, 4.0f, 5.0f}) {
+    double norm = 0;
+    float scale = 0;
+    clip_scale(Exec{&tally}, 3, squares.data(), most, &norm, &scale);
+    EXPECT_DOUBLE_EQ(norm, 4);
+    EXPECT_FLOAT_EQ(scale, most == 3 ? 0.75f : 1) << most;
   }
 }
 

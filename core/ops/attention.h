@@ -4,7 +4,7 @@
 //
 // P is never stored: forward keeps one log-sum-exp per query row and backward recomputes P from it, tile by tile
 // (Dao et al., "FlashAttention", NeurIPS 2022). Work is split by (sequence, head) and every sum has one fixed order, so
-// the result does not depend on the thread count.
+// the result does not depend on the thread count. On a device heads have at most 128 channels.
 // Shapes: qkv [T, 3*D] with columns q|k|v, head h in columns h*head_dim of each block; out [T, D]; lse [B, heads, S];
 // T = B * S, D = heads * head_dim.
 #pragma once
@@ -20,7 +20,8 @@ struct AttentionShape {
   bool causal = false;  // token i sees tokens 0..i only
 };
 
-// Bytes of workspace that either call needs with up to `threads` threads (256-byte aligned, contents undefined).
+// Bytes of workspace that either call needs with up to `threads` threads (256-byte aligned, contents undefined). On a
+// device none is: workspace may be null.
 int64_t attention_workspace_bytes(const AttentionShape&, int threads);
 
 void attention(const Exec&, const AttentionShape&, const float* qkv, float* out, float* lse, void* workspace);

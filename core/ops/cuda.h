@@ -7,6 +7,11 @@
 #include <string>
 
 #include "core/device/device.h"
+#include "core/ops/adamw.h"
+#include "core/ops/attention.h"
+#include "core/ops/embedding.h"
+#include "core/ops/loss.h"
+#include "core/ops/rotary.h"
 
 namespace swy::ops::cuda {
 
@@ -21,6 +26,9 @@ void binary_backward(Stream&, int32_t kind, int64_t m, int64_t n, const float* a
                      int32_t shape_b, const float* dy, float* da_add, float* db_add);
 void gemm_ld(Stream&, bool trans_a, bool trans_b, int64_t m, int64_t n, int64_t k, float alpha, const float* a,
              int64_t lda, const float* b, int64_t ldb, float beta, float* c, int64_t ldc);
+// c[m,n] = a[m,k] b[k,n] in fp32 of bf16 numbers (the upper halves of floats), by cuBLASLt; throws DeviceError without
+// it. A yardstick: no op rounds so far.
+void gemm_bf16(Stream&, int64_t m, int64_t n, int64_t k, const uint16_t* a, const uint16_t* b, float* c);
 void random(Stream&, int32_t kind, uint64_t seed, uint64_t stream, int64_t n, float mean, float scale, float* y);
 void hash(Stream&, int64_t n, const int32_t* id, uint64_t salt, int32_t modulus, int32_t* out);
 void reduce(Stream&, int32_t kind, int32_t axis, int64_t m, int64_t n, const uint8_t* mask, const float* x, float* y);
@@ -88,5 +96,37 @@ void constant(Stream&, int64_t n, const float* values, float* y);
 void to_float(Stream&, int64_t n, const int32_t* x, float* y);
 void to_integer(Stream&, int64_t n, const float* x, int32_t* y);
 void keep_index(Stream&, int64_t n, const float* keep, const int32_t* index, int32_t* out);
+
+// Ops outside the table. Attention's intermediate results lie in the stream's scratch, not in a workspace.
+void attention(Stream&, const AttentionShape&, const float* qkv, float* out, float* lse);
+void attention_backward(Stream&, const AttentionShape&, const float* qkv, const float* out, const float* lse,
+                        const float* dout, float* dqkv);
+void bias_gelu(Stream&, int64_t rows, int64_t cols, const float* pre, const float* bias, float* act);
+void bias_gelu_backward(Stream&, int64_t rows, int64_t cols, const float* pre, const float* bias, float* d, float* act,
+                        float* dbias_add);
+void bias_swiglu(Stream&, int64_t rows, int64_t hidden, const float* pre, const float* bias, float* act);
+void bias_swiglu_backward(Stream&, int64_t rows, int64_t hidden, const float* pre, const float* bias, const float* dact,
+                          float* dpre, float* act, float* dbias_add);
+void add_bias(Stream&, int64_t rows, int64_t cols, const float* x, const float* bias, float* y);
+void bias_backward(Stream&, int64_t rows, int64_t cols, const float* dy, float* dbias_add);
+void cross_entropy(Stream&, int64_t rows, int64_t classes, float smoothing, const float* logits, const int32_t* label,
+                   float scale, float* loss, float* dlogits, int64_t* right_add);
+void token_cross_entropy(Stream&, int64_t rows, int64_t classes, const float* logits, const int32_t* target,
+                         float scale, float* loss, int32_t* predicted, float* confidence, float* dlogits,
+                         TokenScore* score_add);
+void embed(Stream&, const EmbeddingShape&, const int32_t* token, const int32_t* position, const float* table,
+           const float* place, float* x);
+void embed_backward(Stream&, const EmbeddingShape&, const int32_t* token, const int32_t* position, const float* dx,
+                    float* dtable_add, float* dplace_add);
+void bias_rotary(Stream&, const RotaryShape&, const int32_t* position, const float* table, const float* bias,
+                 float* qkv);
+void rotary_backward(Stream&, const RotaryShape&, const int32_t* position, const float* table, float* dqkv);
+void rms_norm(Stream&, int64_t rows, int64_t cols, float eps, const float* x, const float* gain, float* y, float* rstd);
+void rms_norm_backward(Stream&, int64_t rows, int64_t cols, const float* x, const float* gain, const float* rstd,
+                       const float* dy, float* dx_add, float* dgain_add);
+void adamw(Stream&, const AdamW&, int64_t n, const float* g, float* p, float* m, float* v);
+void sum_of_squares(Stream&, int64_t n, const float* g, double* sum);
+void clip_scale(Stream&, int64_t n, const double* squares, float most, double* norm, float* scale);
+void ema(Stream&, int64_t n, float decay, const float* p, float* average);
 
 }  // namespace swy::ops::cuda

@@ -80,7 +80,8 @@ struct Product {
   cublasLtMatrixLayout_t left, right, out;
   cublasLtMatmulAlgo_t algorithm;
 };
-using Shape = std::tuple<int, bool, bool, bool, int64_t, int64_t, int64_t, int64_t, int64_t, int64_t, int64_t>;
+using Shape =
+    std::tuple<int, cudaDataType, bool, bool, bool, int64_t, int64_t, int64_t, int64_t, int64_t, int64_t, int64_t>;
 
 struct Products {
   std::mutex lock;
@@ -98,8 +99,8 @@ Products& products() {
   return all;
 }
 
-Product make(Stream& s, cublasLtHandle_t handle, bool trans_a, bool trans_b, int64_t m, int64_t n, int64_t k,
-             int64_t lda, int64_t ldb, int64_t ldc) {
+Product make(Stream& s, cublasLtHandle_t handle, cudaDataType type, bool trans_a, bool trans_b, int64_t m, int64_t n,
+             int64_t k, int64_t lda, int64_t ldb, int64_t ldc) {
   const Library& blas = library();
   Product p{};
   const cublasOperation_t left = trans_b ? CUBLAS_OP_T : CUBLAS_OP_N, right = trans_a ? CUBLAS_OP_T : CUBLAS_OP_N;
@@ -107,12 +108,12 @@ Product make(Stream& s, cublasLtHandle_t handle, bool trans_a, bool trans_b, int
       blas.new_product(&p.description, s.tf32 ? CUBLAS_COMPUTE_32F_FAST_TF32 : CUBLAS_COMPUTE_32F, CUDA_R_32F));
   SWY_BLAS_CHECK(blas.set(p.description, CUBLASLT_MATMUL_DESC_TRANSA, &left, sizeof left));
   SWY_BLAS_CHECK(blas.set(p.description, CUBLASLT_MATMUL_DESC_TRANSB, &right, sizeof right));
-  const auto layout = [&](cublasLtMatrixLayout_t* l, int64_t rows, int64_t cols, int64_t ld) {
-    SWY_BLAS_CHECK(blas.new_layout(l, CUDA_R_32F, static_cast<uint64_t>(rows), static_cast<uint64_t>(cols), ld));
+  const auto layout = [&](cublasLtMatrixLayout_t* l, cudaDataType of, int64_t rows, int64_t cols, int64_t ld) {
+    SWY_BLAS_CHECK(blas.new_layout(l, of, static_cast<uint64_t>(rows), static_cast<uint64_t>(cols), ld));
   };
-  layout(&p.left, trans_b ? k : n, trans_b ? n : k, ldb);
-  layout(&p.right, trans_a ? m : k, trans_a ? k : m, lda);
-  layout(&p.out, n, m, ldc);
+  layout(&p.left, type, trans_b ? k : n, trans_b ? n : k, ldb);
+  layout(&p.right, type, trans_a ? m : k, trans_a ? k : m, lda);
+  layout(&p.out, CUDA_R_32F, n, m, ldc);
   cublasLtMatmulPreference_t preference;
   SWY_BLAS_CHECK(blas.new_preference(&preference));
   const auto room = static_cast<size_t>(s.scratch_bytes());
@@ -134,16 +135,17 @@ Product make(Stream& s, cublasLtHandle_t handle, bool trans_a, bool trans_b, int
   return p;
 }
 
-void multiply(Stream& s, bool trans_a, bool trans_b, int64_t m, int64_t n, int64_t k, float alpha, const float* a,
-              int64_t lda, const float* b, int64_t ldb, float beta, float* c, int64_t ldc) {
+// a and b are of `type`.
+void multiply(Stream& s, cudaDataType type, bool trans_a, bool trans_b, int64_t m, int64_t n, int64_t k, float alpha,
+              const void* a, int64_t lda, const void* b, int64_t ldb, float beta, float* c, int64_t ldc) {
   const cudaStream_t stream = queue(s);
   Products& all = products();
   const std::lock_guard hold(all.lock);
   const cublasLtHandle_t handle = all.handle_of(s.device());
-  const Shape shape{s.device(), s.tf32, trans_a, trans_b, m, n, k, lda, ldb, ldc, s.scratch_bytes()};
+  const Shape shape{s.device(), type, s.tf32, trans_a, trans_b, m, n, k, lda, ldb, ldc, s.scratch_bytes()};
   auto at = all.known.find(shape);
   if (at == all.known.end())
-    at = all.known.emplace(shape, make(s, handle, trans_a, trans_b, m, n, k, lda, ldb, ldc)).first;
+    at = all.known.emplace(shape, make(s, handle, type, trans_a, trans_b, m, n, k, lda, ldb, ldc)).first;
   const Product& p = at->second;
   SWY_BLAS_CHECK(library().multiply(handle, p.description, &alpha, b, p.left, a, p.right, &beta, c, p.out, c, p.out,
                                     &p.algorithm, s.scratch<char>(s.scratch_bytes()),
@@ -195,12 +197,17 @@ void gemm_ld(Stream& s, bool trans_a, bool trans_b, int64_t m, int64_t n, int64_
              int64_t lda, const float* b, int64_t ldb, float beta, float* c, int64_t ldc) {
   if (m == 0 || n == 0) return;
   if (k > 0 && !s.plain_gemm && library().why_not.empty())
-    return multiply(s, trans_a, trans_b, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc);
+    return multiply(s, CUDA_R_32F, trans_a, trans_b, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc);
   const int64_t across = (n + kTile - 1) / kTile, tiles = (m + kTile - 1) / kTile * across;
   if (tiles > kMostBlocks) throw DeviceError(cat("a product of ", m, "x", n, " is too large for one launch"));
   tile_kernel<<<static_cast<unsigned>(tiles), kSide * kSide, 0, queue(s)>>>(trans_a, trans_b, m, n, k, alpha, a, lda, b,
                                                                             ldb, beta, c, ldc, across);
   SWY_CUDA_CHECK(cudaGetLastError());
+}
+
+void gemm_bf16(Stream& s, int64_t m, int64_t n, int64_t k, const uint16_t* a, const uint16_t* b, float* c) {
+  if (!library().why_not.empty()) throw DeviceError(cat("a product of bf16 needs cuBLASLt: ", library().why_not));
+  multiply(s, CUDA_R_16BF, false, false, m, n, k, 1, a, k, b, n, 0, c, n);
 }
 
 }  // namespace swy::ops::cuda

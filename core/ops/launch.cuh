@@ -1,9 +1,9 @@
 // How kernels of this folder are launched, and the reductions they share. A kernel is a lambda over its unit of work:
 //   each    one thread per element                    rows    one block per row
 //   warps   one warp per item                         tiles   one block per (row segment, block of columns)
-//   blocks  one block per item, threads as asked
+//   blocks  one block per item, threads as asked      cells   one thread per element, told its row and column
 // Every sum has a fixed order, which depends on sizes alone, so results repeat bit for bit. No kernel allocates, waits
-// or adds to memory atomically (counts of integers in shared memory apart), so all can be recorded in a graph.
+// or adds numbers with a fraction atomically (counts of integers may), so all can be recorded in a graph.
 #pragma once
 #include <cstdint>
 
@@ -180,6 +180,87 @@ void columns(Stream& s, int64_t n_seg, const int32_t* seg, int64_t rows, int64_t
     throw DeviceError(cat("an op over ", n_seg, " segments is too large for one launch"));
   columns_kernel<<<static_cast<unsigned>(n_seg * tiles), dim3(width, height), 0, queue(s)>>>(seg, rows, cols, tiles, f);
   SWY_CUDA_CHECK(cudaGetLastError());
+}
+
+// ---- cells ---------------------------------------------------------------------------------------------------------
+
+// How blocks of 256 threads cover [rows, cols]: a warp side by side (fewer where there are fewer columns), the others
+// below it, and a block goes down `run` rows. No division per element, and neighbours read neighbouring columns.
+struct Cover {
+  int64_t rows, cols, run;
+  int64_t across, down;  // blocks
+  dim3 threads;
+
+  // At least `each` rows per thread; at most `most_down` blocks below each other.
+  Cover(int64_t m, int64_t n, int64_t each, int64_t most_down) : rows(m), cols(n) {
+    unsigned width = 1;
+    while (width < kWarp && width < n) width *= 2;
+    threads = dim3(width, 256 / width);
+    across = (n + width - 1) / width;
+    run = each * threads.y;
+    if ((m + run - 1) / run > most_down) run = (m + most_down - 1) / most_down;
+    down = (m + run - 1) / run;
+    if (across * down > kMostBlocks) throw DeviceError(cat("an op over ", m, "x", n, " is too large for one launch"));
+  }
+  unsigned blocks() const { return static_cast<unsigned>(across * down); }
+};
+
+template <class F>
+__global__ void cells_kernel(Cover c, F f) {
+  const int64_t column = blockIdx.x % c.across * blockDim.x + threadIdx.x, first = blockIdx.x / c.across * c.run;
+  const int64_t end = first + c.run < c.rows ? first + c.run : c.rows;
+  if (column >= c.cols) return;
+  for (int64_t r = first + threadIdx.y; r < end; r += blockDim.y) f(r, column);
+}
+// f(row, column) for all of [rows, cols]
+template <class F>
+void cells(Stream& s, int64_t rows, int64_t cols, F f) {
+  if (rows <= 0 || cols <= 0) return;
+  const Cover c(rows, cols, 4, kMostBlocks);
+  cells_kernel<<<c.blocks(), c.threads, 0, queue(s)>>>(c, f);
+  SWY_CUDA_CHECK(cudaGetLastError());
+}
+
+template <int kSums, class F>
+__global__ void column_sums_kernel(Cover c, float* parts, F f) {
+  __shared__ float part[kSums][256];
+  const int64_t column = blockIdx.x % c.across * blockDim.x + threadIdx.x, down = blockIdx.x / c.across;
+  const int64_t first = down * c.run, end = first + c.run < c.rows ? first + c.run : c.rows;
+  float sum[kSums] = {};
+  if (column < c.cols)
+    for (int64_t r = first + threadIdx.y; r < end; r += blockDim.y) f(r, column, sum);
+  if (!parts) return;
+  const unsigned at = threadIdx.y * blockDim.x + threadIdx.x;
+  for (int k = 0; k < kSums; ++k) part[k][at] = sum[k];
+  __syncthreads();
+  for (unsigned half = blockDim.y / 2; half > 0; half /= 2) {
+    if (threadIdx.y < half)
+      for (int k = 0; k < kSums; ++k) part[k][at] += part[k][at + half * blockDim.x];
+    __syncthreads();
+  }
+  if (threadIdx.y == 0 && column < c.cols)
+    for (int k = 0; k < kSums; ++k) parts[(down * kSums + k) * c.cols + column] = part[k][threadIdx.x];
+}
+// Sums down the columns of [rows, cols], kSums of them at once: f(row, column, sum) for every cell adds to
+// sum[0..kSums), and add[k * cols + column] grows by the k-th. add null: f is called and nothing summed. Uses the
+// stream's scratch.
+template <int kSums, class F>
+void column_sums(Stream& s, int64_t rows, int64_t cols, float* add, F f) {
+  if (rows <= 0 || cols <= 0) return;
+  constexpr int64_t kBlocks = 4096;  // enough to fill a device, few enough for the second step
+  const int64_t down = kBlocks / ((cols + kWarp - 1) / kWarp);
+  const Cover c(rows, cols, 8, down > 1 ? down : 1);
+  float* parts = add ? s.scratch<float>(c.down * kSums * cols) : nullptr;
+  column_sums_kernel<kSums><<<c.blocks(), c.threads, 0, queue(s)>>>(c, parts, f);
+  SWY_CUDA_CHECK(cudaGetLastError());
+  if (!add) return;
+  const int64_t n = kSums * cols;
+  columns(s, 1, nullptr, c.down, n, [=] __device__(Column at) {
+    float sum = 0;
+    for (int64_t r = at.first; r < at.end; r += at.step) sum += parts[r * n + at.column];
+    sum = at.over_column(sum, Plus());
+    if (at.leader) add[at.column] += sum;
+  });
 }
 
 // ---- lists in order ------------------------------------------------------------------------------------------------

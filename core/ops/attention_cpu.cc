@@ -2,13 +2,13 @@
 // and query rows go through in blocks whose S-wide scores stay in the L1/L2 cache. The products are register-blocked
 // here rather than sent to gemm: they are too small for a library call, and sit between row operations on the same
 // data.
-#include "core/ops/attention.h"
-
 #include <algorithm>
 #include <cmath>
 #include <cstring>
 
 #include "core/base/parallel.h"
+#include "core/ops/attention.h"
+#include "core/ops/cuda.h"
 #include "core/ops/flops.h"
 #include "core/ops/vector_math.h"
 
@@ -214,6 +214,8 @@ void attention(const Exec& ex, const AttentionShape& s, const float* qkv, float*
   const int64_t width = int64_t{s.heads} * s.head_dim;
   const double elements = extent(s.sequences, s.tokens, width);
   if (!count(ex, pairs(s) * (4 * s.head_dim + 5), 4 * 4 * elements)) return;
+  if constexpr (kWithCuda)
+    if (ex.stream) return cuda::attention(*ex.stream, s, qkv, out, lse);
   for_each_head(s, workspace, [&](int64_t b, int64_t h, const Workspace& w) {
     const int64_t first = b * s.tokens;
     forward_head(s, qkv + first * 3 * width + h * s.head_dim, 3 * width, out + first * width + h * s.head_dim, width,
@@ -226,6 +228,8 @@ void attention_backward(const Exec& ex, const AttentionShape& s, const float* qk
   const int64_t width = int64_t{s.heads} * s.head_dim;
   const double elements = extent(s.sequences, s.tokens, width);
   if (!count(ex, pairs(s) * (10 * s.head_dim + 5), 4 * 8 * elements)) return;
+  if constexpr (kWithCuda)
+    if (ex.stream) return cuda::attention_backward(*ex.stream, s, qkv, out, lse, dout, dqkv);
   for_each_head(s, workspace, [&](int64_t b, int64_t h, const Workspace& w) {
     const int64_t first = b * s.tokens, at = first * width + h * s.head_dim;
     backward_head(s, qkv + first * 3 * width + h * s.head_dim, out + at, lse + (b * s.heads + h) * s.tokens, dout + at,

@@ -1,8 +1,9 @@
-#include "core/ops/rotary.h"
-
+// Rotary positions on the CPU, rows in parallel.
 #include <cmath>
 
+#include "core/ops/cuda.h"
 #include "core/ops/flops.h"
+#include "core/ops/rotary.h"
 #include "core/ops/sums.h"
 
 namespace swy::ops {
@@ -43,6 +44,8 @@ void bias_rotary(const Exec& ex, const RotaryShape& s, const int32_t* position, 
   const int64_t width = int64_t{s.heads} * s.head_dim;
   const double elements = extent(s.rows, width);
   if (!count(ex, (6 + (bias ? 3 : 0)) * elements, 4 * (bias ? 6 : 4) * elements)) return;
+  if constexpr (kWithCuda)
+    if (ex.stream) return cuda::bias_rotary(*ex.stream, s, position, table, bias, qkv);
   parallel_for(s.rows, grain(3 * width), [&](int64_t begin, int64_t end) {
     for (int64_t r = begin; r < end; ++r) {
       float* row = qkv + r * 3 * width;
@@ -59,6 +62,8 @@ void rotary_backward(const Exec& ex, const RotaryShape& s, const int32_t* positi
   const int64_t width = int64_t{s.heads} * s.head_dim;
   const double elements = extent(s.rows, width);
   if (!count(ex, 6 * elements, 16 * elements)) return;
+  if constexpr (kWithCuda)
+    if (ex.stream) return cuda::rotary_backward(*ex.stream, s, position, table, dqkv);
   parallel_for(s.rows, grain(2 * width), [&](int64_t begin, int64_t end) {
     for (int64_t r = begin; r < end; ++r) turn(s, angle_of(s, position, table, r), -1, dqkv + r * 3 * width);
   });

@@ -1,9 +1,8 @@
-// The list of device_cases.h. Segment tables leave out rows at both ends and have an empty segment; scores have ties,
+// The calls to the table. Segment tables leave out rows at both ends and have an empty segment; scores have ties,
 // both zeros and NaN where an order matters; index lists repeat.
 #include <cmath>
 #include <cstring>
 #include <limits>
-#include <type_traits>
 #include <utility>
 
 #include "core/base/error.h"
@@ -13,41 +12,6 @@
 namespace swy::ops {
 namespace {
 
-using Ints = std::vector<int32_t>;
-using Bytes = std::vector<uint8_t>;
-
-constexpr double kSame = 0;         // the same bits: integers, copies, single operations
-constexpr double kElement = 1e-6;   // a few fp32 operations, which devices may fuse differently
-constexpr double kSum = 2e-5;       // sums in another order
-constexpr double kProduct = 1e-4;   // sums of hundreds of products
-constexpr double kIterated = 2e-4;  // rounds that feed on each other
-
-template <class T>
-Array array(Role role, const std::vector<T>& values, double tolerance = kSame) {
-  Array a{role, Bytes(values.size() * sizeof(T)), std::is_same_v<T, float>, tolerance};
-  if (!values.empty()) std::memcpy(a.bytes.data(), values.data(), a.bytes.size());
-  return a;
-}
-template <class T>
-Array in(const std::vector<T>& values) {
-  return array(Role::kInput, values);
-}
-Array out(int64_t n, double tolerance) { return {Role::kOutput, Bytes(static_cast<size_t>(n) * 4), true, tolerance}; }
-Array out_ints(int64_t n) { return {Role::kOutput, Bytes(static_cast<size_t>(n) * 4), false, 0}; }
-Array add(int64_t n, double tolerance) { return array(Role::kInOut, draw(n, 77), tolerance); }
-Array work(int64_t n) { return {Role::kWork, Bytes(static_cast<size_t>(n) * 4), true, 0}; }
-
-Ints integers(int64_t n, uint64_t seed, int32_t low, int32_t end) {  // in [low, end)
-  Random random(seed);
-  Ints x(static_cast<size_t>(n));
-  for (int32_t& v : x) v = low + static_cast<int32_t>(random.below(static_cast<uint32_t>(end - low)));
-  return x;
-}
-Bytes padding(int64_t n, uint64_t seed) {  // about a quarter is padding
-  Bytes mask;
-  for (const int32_t v : integers(n, seed, 0, 4)) mask.push_back(v != 0);
-  return mask;
-}
 Floats tied(int64_t n, uint64_t seed) {  // many equal values, both zeros, an infinity and NaN
   Floats x = draw(n, seed);
   for (float& v : x) v = std::floor(4 * v) / 4;
@@ -82,8 +46,6 @@ const std::vector<std::pair<int64_t, int64_t>> kShapes = {{7, 5}, {1, 1}, {0, 4}
   [=]([[maybe_unused]] const swy_ops& t, const swy_exec* e, [[maybe_unused]] const Pointers& p) { \
     return t.entry(e, __VA_ARGS__);                                                               \
   }
-
-using Cases = std::vector<DeviceCase>;
 
 void products(Cases& list) {
   struct Product {
@@ -404,7 +366,7 @@ void counters(Cases& list) {  // no tensors: where the calling thread keeps its 
 
 }  // namespace
 
-std::vector<DeviceCase> device_cases() {
+Cases table_cases() {
   Cases list;
   products(list), row_ops(list), maps(list), segment_ops(list), lists(list), counters(list);
   return list;

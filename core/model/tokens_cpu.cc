@@ -1,9 +1,10 @@
-#include "core/model/tokens.h"
-
+// Tokens on the CPU.
 #include <algorithm>
 #include <cstring>
 
 #include "core/base/parallel.h"
+#include "core/model/cuda.h"
+#include "core/model/tokens.h"
 #include "core/ops/flops.h"
 
 namespace swy::model {
@@ -17,8 +18,7 @@ namespace {
 
 // body(offset in images, offset in patches) for each run of `patch` pixels that lie side by side in both.
 template <class Body>
-void for_each_run(const Exec& ex, int32_t batch, int32_t channels, int32_t side, int32_t patch, Body&& body) {
-  if (!count(ex, 0, 8 * extent(batch, channels, side, side))) return;
+void for_each_run(int32_t batch, int32_t channels, int32_t side, int32_t patch, Body&& body) {
   const int64_t across = side / patch, pixels = int64_t{channels} * patch * patch;
   parallel_for(batch * across, kGrain / (pixels * across) + 1,
                [&](int64_t begin, int64_t end) {  // one row of patches at a time
@@ -38,19 +38,27 @@ void for_each_run(const Exec& ex, int32_t batch, int32_t channels, int32_t side,
 
 void patchify(const Exec& ex, int32_t batch, int32_t channels, int32_t side, int32_t patch, const float* images,
               float* patches) {
-  for_each_run(ex, batch, channels, side, patch,
+  if (!count(ex, 0, 8 * extent(batch, channels, side, side))) return;
+  if constexpr (kWithCuda)
+    if (ex.stream) return cuda::patchify(*ex.stream, batch, channels, side, patch, images, patches);
+  for_each_run(batch, channels, side, patch,
                [&](int64_t image, int64_t run) { std::memcpy(patches + run, images + image, patch * sizeof(float)); });
 }
 
 void unpatchify(const Exec& ex, int32_t batch, int32_t channels, int32_t side, int32_t patch, const float* patches,
                 float* images) {
-  for_each_run(ex, batch, channels, side, patch,
+  if (!count(ex, 0, 8 * extent(batch, channels, side, side))) return;
+  if constexpr (kWithCuda)
+    if (ex.stream) return cuda::unpatchify(*ex.stream, batch, channels, side, patch, patches, images);
+  for_each_run(batch, channels, side, patch,
                [&](int64_t image, int64_t run) { std::memcpy(images + image, patches + run, patch * sizeof(float)); });
 }
 
 void start_tokens(const Exec& ex, int32_t batch, int32_t tokens, int32_t width, const float* position,
                   const float* bias, float* x) {
   if (!count(ex, extent(batch, tokens, width), 4 * (extent(batch, tokens, width) + extent(tokens, width)))) return;
+  if constexpr (kWithCuda)
+    if (ex.stream) return cuda::start_tokens(*ex.stream, batch, tokens, width, position, bias, x);
   parallel_for(int64_t{batch} * tokens, kGrain / width + 1, [&](int64_t begin, int64_t end) {
     for (int64_t t = begin; t < end; ++t) {
       const float* p = position + t % tokens * width;
@@ -64,6 +72,8 @@ void start_tokens(const Exec& ex, int32_t batch, int32_t tokens, int32_t width, 
 void position_backward(const Exec& ex, int32_t batch, int32_t tokens, int32_t width, const float* dx,
                        float* dposition_add) {
   if (!count(ex, extent(batch, tokens, width), 4 * (extent(batch, tokens, width) + extent(tokens, width, 2)))) return;
+  if constexpr (kWithCuda)
+    if (ex.stream) return cuda::position_backward(*ex.stream, batch, tokens, width, dx, dposition_add);
   parallel_for(tokens, kGrain / std::max<int64_t>(int64_t{batch} * width, 1) + 1, [&](int64_t begin, int64_t end) {
     for (int64_t b = 0; b < batch; ++b)
       for (int64_t s = begin; s < end; ++s) {
@@ -77,6 +87,8 @@ void position_backward(const Exec& ex, int32_t batch, int32_t tokens, int32_t wi
 
 void mean_tokens(const Exec& ex, int32_t batch, int32_t tokens, int32_t width, const float* x, float* pooled) {
   if (!count(ex, extent(batch, tokens, width), 4 * extent(batch, tokens + 1, width))) return;
+  if constexpr (kWithCuda)
+    if (ex.stream) return cuda::mean_tokens(*ex.stream, batch, tokens, width, x, pooled);
   const float share = 1.0f / static_cast<float>(tokens);
   parallel_for(batch, kGrain / (int64_t{tokens} * width) + 1, [&](int64_t begin, int64_t end) {
     for (int64_t b = begin; b < end; ++b) {
@@ -95,6 +107,8 @@ void mean_tokens(const Exec& ex, int32_t batch, int32_t tokens, int32_t width, c
 void mean_tokens_backward(const Exec& ex, int32_t batch, int32_t tokens, int32_t width, const float* dpooled,
                           float* dx) {
   if (!count(ex, extent(batch, width), 4 * extent(batch, tokens + 1, width))) return;
+  if constexpr (kWithCuda)
+    if (ex.stream) return cuda::mean_tokens_backward(*ex.stream, batch, tokens, width, dpooled, dx);
   const float share = 1.0f / static_cast<float>(tokens);
   parallel_for(int64_t{batch} * tokens, kGrain / width + 1, [&](int64_t begin, int64_t end) {
     for (int64_t t = begin; t < end; ++t)

@@ -1,10 +1,11 @@
-#include "core/ops/ffn.h"
-
+// The elementwise half of an MLP on the CPU: rows in parallel, or blocks of columns where sums run down them.
 #include <algorithm>
 
 #include "core/base/parallel.h"
+#include "core/ops/activation_maps.h"
+#include "core/ops/cuda.h"
+#include "core/ops/ffn.h"
 #include "core/ops/flops.h"
-#include "core/ops/vector_math.h"
 
 namespace swy::ops {
 namespace {
@@ -29,30 +30,6 @@ void for_rows(int64_t rows, int64_t cols, Body&& body) {
   parallel_for(rows, kGrain / std::max<int64_t>(cols, 1) + 1, body);
 }
 
-// sigmoid(2 t) with t = sqrt(2/pi) (y + 0.044715 y^3), for |y| <= kTail: the exponential stays in range, so the guards
-// of fast_exp are not needed. Beyond the tail the sigmoid is 1, or below 1e-21.
-constexpr float kTail = 8.0f;
-inline float gate(float y) {
-  int32_t n;
-  const float e = vec::exp_reduced(-y * (1.59576912f + 0.0713548163f * y * y), &n) + 1.0f;
-  return 1.0f / (1.0f + e * vec::power_of_two(n));
-}
-inline float gelu(float u) { return u * gate(vec::clamp(u, -kTail, kTail)); }
-
-// Value and derivative from one sigmoid.
-inline void gelu_both(float u, float* value, float* slope) {
-  const float y = vec::clamp(u, -kTail, kTail), s = gate(y);
-  *value = u * s;
-  *slope = s + y * s * (1.0f - s) * (1.59576912f + 3.0f * 0.0713548163f * y * y);
-}
-
-// sigmoid(u); far below zero the exponential stays in range and u times the result is 0 for all purposes.
-inline float silu_gate(float u) {
-  int32_t n;
-  const float e = vec::exp_reduced(vec::clamp(-u, -80.0f, 80.0f), &n) + 1.0f;
-  return 1.0f / (1.0f + e * vec::power_of_two(n));
-}
-
 // body(bias_at) with bias_at(c) = bias[c], or 0 where there is none; the loop is compiled for both.
 template <class Body>
 void with_bias(const float* bias, Body&& body) {
@@ -66,6 +43,8 @@ void with_bias(const float* bias, Body&& body) {
 
 void bias_gelu(const Exec& ex, int64_t rows, int64_t cols, const float* pre, const float* bias, float* act) {
   if (!count(ex, extent(rows, cols, 8), 4 * (extent(rows, cols, 2) + extent(cols)))) return;
+  if constexpr (kWithCuda)
+    if (ex.stream) return cuda::bias_gelu(*ex.stream, rows, cols, pre, bias, act);
   with_bias(bias, [&](auto bias_at) {
     for_rows(rows, cols, [&](int64_t begin, int64_t end) {
       for (int64_t r = begin; r < end; ++r) {
@@ -82,6 +61,8 @@ void bias_gelu_backward(const Exec& ex, int64_t rows, int64_t cols, const float*
                         float* act, float* dbias_add) {
   const double tensors = act ? 4 : 3;
   if (!count(ex, extent(rows, cols, 18), 4 * (tensors * extent(rows, cols) + extent(cols, 3)))) return;
+  if constexpr (kWithCuda)
+    if (ex.stream) return cuda::bias_gelu_backward(*ex.stream, rows, cols, pre, bias, d, act, dbias_add);
   with_bias(bias, [&](auto bias_at) {
     for_column_blocks(rows, cols, [&](int64_t first, int64_t width) {
       float sum[kColumns] = {};
@@ -115,6 +96,8 @@ void bias_gelu_backward(const Exec& ex, int64_t rows, int64_t cols, const float*
 void bias_swiglu(const Exec& ex, int64_t rows, int64_t hidden, const float* pre, const float* bias, float* act) {
   const double elements = extent(rows, hidden);
   if (!count(ex, (bias ? 7 : 5) * elements, 4 * (3 * elements + (bias ? 2 : 0) * extent(hidden)))) return;
+  if constexpr (kWithCuda)
+    if (ex.stream) return cuda::bias_swiglu(*ex.stream, rows, hidden, pre, bias, act);
   with_bias(bias, [&](auto bias_at) {
     for_rows(rows, 2 * hidden, [&](int64_t begin, int64_t end) {
       for (int64_t r = begin; r < end; ++r) {
@@ -134,6 +117,8 @@ void bias_swiglu_backward(const Exec& ex, int64_t rows, int64_t hidden, const fl
                           const float* dact, float* dpre, float* act, float* dbias_add) {
   const double elements = extent(rows, hidden);
   if (!count(ex, (bias ? 15 : 11) * elements, 4 * ((act ? 6 : 5) * elements + (bias ? 6 : 0) * extent(hidden)))) return;
+  if constexpr (kWithCuda)
+    if (ex.stream) return cuda::bias_swiglu_backward(*ex.stream, rows, hidden, pre, bias, dact, dpre, act, dbias_add);
   with_bias(bias, [&](auto bias_at) {
     for_column_blocks(rows, hidden, [&](int64_t first, int64_t width) {
       float gate_sum[kColumns] = {}, up_sum[kColumns] = {}, spare[kColumns];
@@ -144,12 +129,12 @@ void bias_swiglu_backward(const Exec& ex, int64_t rows, int64_t hidden, const fl
 #pragma omp simd
         for (int64_t c = 0; c < width; ++c) {
           const float u = gate[c] + bias_at(first + c), v = up[c] + bias_at(hidden + first + c);
-          const float s = silu_gate(u), silu = u * s, of_act = g[c];
-          dgate[c] = of_act * v * (s + silu * (1.0f - s));
-          dup[c] = of_act * silu;
+          const Swiglu x = swiglu_both(u, v, g[c]);
+          dgate[c] = x.dgate;
+          dup[c] = x.dup;
           gate_sum[c] += dgate[c];
           up_sum[c] += dup[c];
-          y[c] = silu * v;
+          y[c] = x.act;
         }
       }
       for (int64_t c = 0; dbias_add && c < width; ++c) {
@@ -178,6 +163,8 @@ Activated activate_backward(const Exec& ex, ActivationKind kind, int64_t rows, i
 void add_bias(const Exec& ex, int64_t rows, int64_t cols, const float* x, const float* bias, float* y) {
   if (!bias && y == x) return;
   if (!count(ex, bias ? extent(rows, cols) : 0, 4 * (extent(rows, cols, 2) + (bias ? extent(cols) : 0)))) return;
+  if constexpr (kWithCuda)
+    if (ex.stream) return cuda::add_bias(*ex.stream, rows, cols, x, bias, y);
   with_bias(bias, [&](auto bias_at) {
     for_rows(rows, cols, [&](int64_t begin, int64_t end) {
       for (int64_t r = begin; r < end; ++r) {
@@ -190,6 +177,8 @@ void add_bias(const Exec& ex, int64_t rows, int64_t cols, const float* x, const 
 
 void bias_backward(const Exec& ex, int64_t rows, int64_t cols, const float* dy, float* dbias_add) {
   if (!dbias_add || !count(ex, extent(rows, cols), 4 * (extent(rows, cols) + extent(cols, 2)))) return;
+  if constexpr (kWithCuda)
+    if (ex.stream) return cuda::bias_backward(*ex.stream, rows, cols, dy, dbias_add);
   for_column_blocks(rows, cols, [&](int64_t first, int64_t width) {
     float sum[kColumns] = {};
     for (int64_t r = 0; r < rows; ++r) {

@@ -1,7 +1,8 @@
-#include "core/ops/embedding.h"
-
+// Embeddings on the CPU: rows in parallel forward, columns backward.
 #include <cstring>
 
+#include "core/ops/cuda.h"
+#include "core/ops/embedding.h"
 #include "core/ops/flops.h"
 #include "core/ops/sums.h"
 
@@ -17,6 +18,8 @@ void embed(const Exec& ex, const EmbeddingShape& s, const int32_t* token, const 
            const float* place, float* x) {
   const double elements = extent(s.rows, s.width);
   if (!count(ex, place ? elements : 0, 4 * ((place ? 3 : 2) * elements + extent(s.rows)))) return;
+  if constexpr (kWithCuda)
+    if (ex.stream) return cuda::embed(*ex.stream, s, token, position, table, place, x);
   const int64_t d = s.width;
   parallel_for(s.rows, grain(d), [&](int64_t begin, int64_t end) {
     for (int64_t r = begin; r < end; ++r) {
@@ -37,6 +40,8 @@ void embed_backward(const Exec& ex, const EmbeddingShape& s, const int32_t* toke
                     const float* dx, float* dtable_add, float* dplace_add) {
   const double elements = extent(s.rows, s.width), sums = dplace_add ? 2 : 1;
   if (!count(ex, sums * elements, 4 * ((1 + 2 * sums) * elements + extent(s.rows)))) return;
+  if constexpr (kWithCuda)
+    if (ex.stream) return cuda::embed_backward(*ex.stream, s, token, position, dx, dtable_add, dplace_add);
   const int64_t d = s.width, lines = (d + kLine - 1) / kLine;
   parallel_for(lines, grain(s.rows * kLine), [&](int64_t begin, int64_t end) {
     const int64_t first = begin * kLine, last = std::min(end * kLine, d);

@@ -1,11 +1,12 @@
-#include "core/ops/loss.h"
-
+// Cross entropy on the CPU, rows in parallel.
 #include <algorithm>
 #include <atomic>
 #include <cmath>
 
 #include "core/base/parallel.h"
+#include "core/ops/cuda.h"
 #include "core/ops/flops.h"
+#include "core/ops/loss.h"
 #include "core/ops/vector_math.h"
 
 namespace swy::ops {
@@ -27,10 +28,13 @@ int64_t arg_max(const float* x, int64_t n) {
 
 }  // namespace
 
-int64_t cross_entropy(const Exec& ex, int64_t rows, int64_t classes, float smoothing, const float* logits,
-                      const int32_t* label, float scale, float* loss, float* dlogits) {
+void cross_entropy(const Exec& ex, int64_t rows, int64_t classes, float smoothing, const float* logits,
+                   const int32_t* label, float scale, float* loss, float* dlogits, int64_t* right_add) {
   const double elements = extent(rows, classes);
-  if (!count(ex, (dlogits ? 8 : 5) * elements, 4 * ((dlogits ? 2 : 1) * elements + extent(rows, 2)))) return 0;
+  if (!count(ex, (dlogits ? 8 : 5) * elements, 4 * ((dlogits ? 2 : 1) * elements + extent(rows, 2)))) return;
+  if constexpr (kWithCuda)
+    if (ex.stream)
+      return cuda::cross_entropy(*ex.stream, rows, classes, smoothing, logits, label, scale, loss, dlogits, right_add);
   std::atomic<int64_t> correct{0};
   const float spread = smoothing / static_cast<float>(classes);
   parallel_for(rows, 4096 / classes + 1, [&](int64_t begin, int64_t end) {
@@ -58,14 +62,18 @@ int64_t cross_entropy(const Exec& ex, int64_t rows, int64_t classes, float smoot
     }
     correct += hits;
   });
-  return correct;
+  if (right_add) *right_add += correct;
 }
 
-TokenScore token_cross_entropy(const Exec& ex, int64_t rows, int64_t classes, const float* logits,
-                               const int32_t* target, float scale, float* loss, int32_t* predicted, float* confidence,
-                               float* dlogits) {
+void token_cross_entropy(const Exec& ex, int64_t rows, int64_t classes, const float* logits, const int32_t* target,
+                         float scale, float* loss, int32_t* predicted, float* confidence, float* dlogits,
+                         TokenScore* score_add) {
   const double elements = extent(rows, classes);
-  if (!count(ex, (dlogits ? 8 : 5) * elements, 4 * ((dlogits ? 2 : 1) * elements + extent(rows, 2)))) return {};
+  if (!count(ex, (dlogits ? 8 : 5) * elements, 4 * ((dlogits ? 2 : 1) * elements + extent(rows, 2)))) return;
+  if constexpr (kWithCuda)
+    if (ex.stream)
+      return cuda::token_cross_entropy(*ex.stream, rows, classes, logits, target, scale, loss, predicted, confidence,
+                                       dlogits, score_add);
   std::atomic<int64_t> scored{0}, right{0};
   parallel_for(rows, 4096 / classes + 1, [&](int64_t begin, int64_t end) {
     TokenScore mine;
@@ -103,7 +111,7 @@ TokenScore token_cross_entropy(const Exec& ex, int64_t rows, int64_t classes, co
     scored += mine.scored;
     right += mine.right;
   });
-  return {scored, right};
+  if (score_add) score_add->scored += scored, score_add->right += right;
 }
 
 }  // namespace swy::ops
