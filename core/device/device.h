@@ -95,13 +95,13 @@ class Stream {
 };
 
 // Work recorded from a stream once and replayed many times: the same kernels with the same arguments.
-class Graph {
+class DeviceGraph {
  public:
   // `body` enqueues work to the stream; it is recorded, not run. Throws DeviceError when body does what cannot be.
-  Graph(Stream& stream, const std::function<void()>& body);
-  ~Graph();
-  Graph(const Graph&) = delete;
-  Graph& operator=(const Graph&) = delete;
+  DeviceGraph(Stream& stream, const std::function<void()>& body);
+  ~DeviceGraph();
+  DeviceGraph(const DeviceGraph&) = delete;
+  DeviceGraph& operator=(const DeviceGraph&) = delete;
   void launch(Stream& stream) const;
 
  private:

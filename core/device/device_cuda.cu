@@ -93,7 +93,7 @@ void* Stream::scratch_of(int64_t bytes) const {
   return scratch_.data();
 }
 
-Graph::Graph(Stream& stream, const std::function<void()>& body) {
+DeviceGraph::DeviceGraph(Stream& stream, const std::function<void()>& body) {
   SWY_CUDA_CHECK(cudaSetDevice(stream.device()));
   SWY_CUDA_CHECK(cudaStreamBeginCapture(raw(stream), cudaStreamCaptureModeThreadLocal));
   cudaGraph_t graph = nullptr;
@@ -112,11 +112,11 @@ Graph::Graph(Stream& stream, const std::function<void()>& body) {
   executable_ = executable;
 }
 
-Graph::~Graph() {
+DeviceGraph::~DeviceGraph() {
   if (executable_) ignore(cudaGraphExecDestroy(static_cast<cudaGraphExec_t>(executable_)));
 }
 
-void Graph::launch(Stream& stream) const {
+void DeviceGraph::launch(Stream& stream) const {
   SWY_CUDA_CHECK(cudaGraphLaunch(static_cast<cudaGraphExec_t>(executable_), raw(stream)));
 }
 

@@ -72,7 +72,7 @@ TEST_F(OnADevice, StreamsHaveRoomAndTimePasses) {
 // What cannot be recorded is an error, and the stream works afterwards.
 TEST_F(OnADevice, GraphsRefuseWhatWaits) {
   Stream stream;
-  EXPECT_THROW(Graph(stream, [&] { stream.wait(); }), DeviceError);
+  EXPECT_THROW(DeviceGraph(stream, [&] { stream.wait(); }), DeviceError);
   stream.wait();
 }
 

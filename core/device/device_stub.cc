@@ -20,9 +20,9 @@ Stream::Stream(int device, int64_t) : device_(device) { absent(); }
 Stream::~Stream() = default;
 void Stream::wait() const { absent(); }
 void* Stream::scratch_of(int64_t) const { absent(); }
-Graph::Graph(Stream&, const std::function<void()>&) { absent(); }
-Graph::~Graph() = default;
-void Graph::launch(Stream&) const { absent(); }
+DeviceGraph::DeviceGraph(Stream&, const std::function<void()>&) { absent(); }
+DeviceGraph::~DeviceGraph() = default;
+void DeviceGraph::launch(Stream&) const { absent(); }
 Timer::Timer() { absent(); }
 Timer::~Timer() = default;
 void Timer::start(Stream&) { absent(); }

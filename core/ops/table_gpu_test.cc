@@ -180,7 +180,7 @@ TEST_P(DeviceOps, AgreesWithTheCpu) {
     expect_same_bits(c, arrays.read(), got, "when repeated");
 
     if (c.name == "tally" || c.name == "charge") continue;  // nothing to record
-    const Graph graph(stream(), [&] { caller.run(c, arrays.pointers()); });
+    const DeviceGraph graph(stream(), [&] { caller.run(c, arrays.pointers()); });
     for (int replay = 0; replay < 2; ++replay) {
       arrays.reset();
       graph.launch(stream());
