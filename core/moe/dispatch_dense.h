@@ -9,6 +9,7 @@
 #include "core/abi/router.h"
 #include "core/device/arena.h"
 #include "core/device/exec.h"
+#include "core/moe/cuda.h"
 #include "core/moe/load.h"
 
 namespace swy::moe {
@@ -19,7 +20,7 @@ class DispatchDense {
 
   // Lays out the packed rows of this batch; every slot counts as a kept token.
   void pack(const swy_batch&, Load& load);
-  int64_t rows() const { return begin()[experts_]; }
+  void pack(Stream&, const swy_batch&, const LoadOnDevice& load);
   const int64_t* begin() const { return arena_.as<int64_t>(begin_); }  // [E + 1]
 
   void dispatch(const Exec&, const swy_batch&, const swy_plan&, const float* x, float* packed) const;
@@ -35,7 +36,7 @@ class DispatchDense {
   enum class Move { kGather, kScatter };
   // Copies one group's [E*P, D] block between the packed rows and a contiguous one.
   template <Move>
-  void move(int32_t groups, int64_t g, float* packed, float* block) const;
+  void move(const Exec&, int32_t groups, int64_t g, float* packed, float* block) const;
 
   Arena& arena_;
   int32_t width_, experts_, slots_;
