@@ -1,13 +1,16 @@
 #!/usr/bin/env bash
 # Makes a folder that runs on a machine with a CUDA device but without this project's build dependencies:
-# pack.sh BUILD FOLDER. In it the programs of run.sh without debug information, the shared libraries they need (the C
-# library and the driver, which every such machine has, apart) and run.sh. cuBLASLt is not in it: half a gigabyte.
+# pack.sh BUILD FOLDER. In it the programs of run.sh and the routers they load, without debug information, the shared
+# libraries they need (the C library and the driver, which every such machine has, apart) and run.sh. cuBLASLt is not in
+# it: half a gigabyte.
 set -euo pipefail
 (( $# == 2 )) || { echo "usage: pack.sh BUILD FOLDER" >&2; exit 2; }
 build=$1 folder=$2
 rm -rf "$folder"
 mkdir -p "$folder/lib"
-for program in core_device_gpu_test core_ops_gpu_test; do
+mkdir "$folder/plugins"
+for program in core_device_gpu_test core_ops_gpu_test core_moe_gpu_test block_throughput \
+    plugins/{softmax_token_choice,softmax_expert_choice,soft_moe,smear,deepseek_v3_bias,hash,dense,competesmoe,moe_plus_plus}.so; do
   strip --strip-debug -o "$folder/$program" "$build/$program"
   ldd "$build/$program" | awk '$3 ~ /^\// {print $1, $3}' | while read -r name path; do
     case $name in

@@ -36,12 +36,18 @@ check() {  # NAME COMMAND...
 
 check device "$programs/core_device_gpu_test"
 check ops "$programs/core_ops_gpu_test"
+check moe "$programs/core_moe_gpu_test"
+check block timeout 180 "$programs/block_throughput"
 if command -v compute-sanitizer >/dev/null; then
   # The entries with the most index arithmetic and shared memory.
   part='*/sort_segments:*/bucket:*/top_k_segments:*/assign_rows:*/scatter_pairs:*/softmax_segments:*/sparse_transport'
+  plans='*AgreesWithTheCpu/'
+  plans="${plans}token_choice_drops:${plans}assign_by_sequence_padding:${plans}soft_moe:${plans}smear:${plans}lent_experts"
   for tool in memcheck racecheck; do
     check "$tool" timeout 120 compute-sanitizer --tool "$tool" --error-exitcode 1 "$programs/core_ops_gpu_test" \
       --gtest_filter="${part//\*/*AgreesWithTheCpu}"
+    check "$tool-moe" timeout 90 compute-sanitizer --tool "$tool" --error-exitcode 1 "$programs/core_moe_gpu_test" \
+      --gtest_filter="$plans:*ExpertsAgreeWithTheCpu"
   done
 else
   echo "compute-sanitizer is not installed: memcheck and racecheck skipped"
