@@ -20,4 +20,6 @@ for program in core_device_gpu_test core_ops_gpu_test core_moe_gpu_test block_th
   done
 done
 cp benchmarks/gpu/run.sh "$folder/run.sh"
-du -sh "$folder" | awk -v folder="$folder" '{print "Packed " folder ": " $1 ". There: " folder "/run.sh LOGS"}'
+tar -C "$(dirname "$folder")" -czf "$folder.tar.gz" "$(basename "$folder")"  # to be carried there
+du -sh "$folder" "$folder.tar.gz" | awk '{print "Packed " $2 ": " $1}'
+echo "There: $(basename "$folder")/run.sh LOGS"
