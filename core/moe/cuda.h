@@ -94,10 +94,10 @@ void merge_pack(Stream&, const swy_batch&, const swy_plan&, int32_t experts, int
 
 // ---- experts ----
 struct ExpertSizes {
-  int32_t experts;
-  int64_t width, hidden, max_rows;
+  int32_t experts, width, hidden;
+  int64_t max_rows;
   ops::ActivationKind activation;
-  int64_t pre_columns() const { return ops::pre_columns(activation, hidden); }
+  int32_t pre_columns() const { return static_cast<int32_t>(ops::pre_columns(activation, hidden)); }
 };
 // begin [E + 1] on the device. pre [N, H or 2 H] and act [N, H] are kept for backward.
 void experts_forward(Stream&, const ExpertSizes&, const int64_t* begin, const ExpertWeights&, const float* x,

@@ -52,7 +52,8 @@ void Experts::forward(const Exec& ex, int32_t experts, const int64_t* begin, con
   if (ex.stream) {
     if constexpr (kWithCuda) {
       bias_ = w.b1 != nullptr;
-      cuda::experts_forward(*ex.stream, {experts, d, h, max_rows_, activation_}, begin, w, x, pre_all, work, y);
+      cuda::experts_forward(*ex.stream, {experts, width_, hidden_, max_rows_, activation_}, begin, w, x, pre_all, work,
+                            y);
       cuda::count_rows(*ex.stream, experts, begin, kChunk, arena_.as<int64_t>(done_));
     }
     return;
@@ -85,8 +86,8 @@ void Experts::backward(const Exec& ex, int32_t experts, const int64_t* begin, co
   float* const mirror = arena_.as<float>(mirror_);
   if (ex.stream) {
     if constexpr (kWithCuda) {
-      cuda::experts_backward(*ex.stream, {experts, d, h, max_rows_, activation_}, begin, w, g, x, pre_all, work, mirror,
-                             dy);
+      cuda::experts_backward(*ex.stream, {experts, width_, hidden_, max_rows_, activation_}, begin, w, g, x, pre_all,
+                             work, mirror, dy);
       cuda::count_rows(*ex.stream, experts, begin, kChunk, arena_.as<int64_t>(done_) + 2);
     }
     return;

@@ -113,7 +113,7 @@ bool aligned(const ExpertSizes& z, std::initializer_list<const void*> pointers) 
 
 void experts_forward(Stream& s, const ExpertSizes& z, const int64_t* begin, const ExpertWeights& w, const float* x,
                      float* pre, float* act, float* y) {
-  const int64_t d = z.width, h = z.hidden, p = z.pre_columns();
+  const int32_t d = z.width, h = z.hidden, p = z.pre_columns();
   const bool fast = aligned(z, {x, w.w1, w.w2, act});
   const Grouped up{z.experts, begin, 0, p, d, x, w.w1}, down{z.experts, begin, 0, d, h, act, w.w2};
   if (z.activation == ops::ActivationKind::kGelu) {
@@ -128,7 +128,7 @@ void experts_forward(Stream& s, const ExpertSizes& z, const int64_t* begin, cons
 void experts_backward(Stream& s, const ExpertSizes& z, const int64_t* begin, const ExpertWeights& w,
                       const ExpertGrads& g, const float* x, const float* pre, const float* act, float* dpre,
                       float* dy) {
-  const int64_t d = z.width, h = z.hidden, p = z.pre_columns();
+  const int32_t d = z.width, h = z.hidden, p = z.pre_columns();
   const bool fast = aligned(z, {x, w.w1, w.w2, act, dpre, dy});
   const Grouped of_act{z.experts, begin, 0, h, d, dy, w.w2}, of_x{z.experts, begin, 0, d, p, dpre, w.w1};
   const Grouped of_w2{z.experts, begin, h, d, 0, act, dy}, of_w1{z.experts, begin, d, p, 0, x, dpre};
@@ -136,9 +136,9 @@ void experts_backward(Stream& s, const ExpertSizes& z, const int64_t* begin, con
     grouped<Form::kRowsTransposed>(s, of_act, z.max_rows, fast, GeluBackward{pre, w.b1, dpre, h});
   else
     grouped<Form::kRowsTransposed>(s, of_act, z.max_rows, fast, SwigluBackward{pre, w.b1, dpre, h});
-  grouped<Form::kWeights>(s, of_w2, z.max_rows, fast, AddTo{g.w2, h * d, d});
+  grouped<Form::kWeights>(s, of_w2, z.max_rows, fast, AddTo{g.w2, int64_t{h} * d, d});
   add_column_sums(s, z.experts, begin, d, dy, g.b2);
-  grouped<Form::kWeights>(s, of_w1, z.max_rows, fast, AddTo{g.w1, d * p, p});
+  grouped<Form::kWeights>(s, of_w1, z.max_rows, fast, AddTo{g.w1, int64_t{d} * p, p});
   add_column_sums(s, z.experts, begin, p, dpre, g.b1);
   grouped<Form::kRowsTransposed>(s, of_x, z.max_rows, fast, Keep{dy, d});  // dy is needed no more
 }

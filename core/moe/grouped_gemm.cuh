@@ -26,9 +26,9 @@ constexpr int64_t kMostExperts = 4096;  // tile counts in shared memory, beside 
 
 struct Operand {
   const float* base;  // of the tile: element (0, 0)
-  int64_t ld;         // elements from one row in memory to the next
-  int64_t rows;       // along the tile's side: what there is of it (m or n), at most kSide matter
-  int64_t depth;      // all of k
+  int32_t ld;         // elements from one row in memory to the next
+  int32_t rows;       // along the tile's side: what there is of it (m or n), at most kSide matter
+  int32_t depth;      // all of k
 };
 
 template <int kBytes>
@@ -49,15 +49,15 @@ __device__ inline void await_copies() {
 // Slice [from, from + 16) of an operand into shared memory. kDeep: its depth runs fastest. kVec: numbers per copy; 4
 // asks for ld, the fastest extent and the base to be multiples of 4 numbers.
 template <class Math, bool kDeep, int kVec>
-__device__ inline void load_slice(const Operand& o, int64_t from, float* to) {
-  constexpr int kFast = (kDeep ? kDepth : kSide) / kVec;
+__device__ inline void load_slice(const Operand& o, int32_t from, float* to) {
+  constexpr int kFast = (kDeep ? kDepth : kSide) / kVec, kStride = kDeep ? Math::kDeep : Math::kFlat;
 #pragma unroll
   for (int i = 0; i < kSide * kDepth / kVec / kGemmThreads; ++i) {
     const int at = static_cast<int>(threadIdx.x) + i * kGemmThreads, slow = at / kFast, fast = at % kFast * kVec;
-    const int64_t row = kDeep ? slow : fast, depth = from + (kDeep ? fast : slow);
+    const int row = kDeep ? slow : fast, depth = from + (kDeep ? fast : slow);
     const bool inside = row < o.rows && depth < o.depth;
-    copy_async<kVec * 4>(to + slow * (kDeep ? Math::kDeep : Math::kFlat) + fast,
-                         inside ? o.base + (kDeep ? row * o.ld + depth : depth * o.ld + row) : o.base, inside);
+    const int64_t offset = kDeep ? int64_t{row} * o.ld + depth : int64_t{depth} * o.ld + row;
+    copy_async<kVec * 4>(to + slow * kStride + fast, o.base + (inside ? offset : 0), inside);
   }
 }
 
@@ -203,7 +203,7 @@ enum class Form { kRows, kRowsTransposed, kWeights };  // B_e as it is; given as
 struct Grouped {
   int32_t experts;
   const int64_t* begin;  // [E + 1] on the device
-  int64_t m, n, k;       // rows: m unused. weights: k unused
+  int32_t m, n, k;       // rows: m unused. weights: k unused
   const float *a, *b;    // rows: a [N, k], b [E, k, n] or [E, n, k]. weights: a [N, m], b [N, n]
 };
 
@@ -230,16 +230,17 @@ __global__ void __launch_bounds__(kGemmThreads, 2) grouped_kernel(Grouped g, Epi
 
   for (auto tile = static_cast<int32_t>(blockIdx.x); tile < all; tile += static_cast<int32_t>(gridDim.x)) {
     const int32_t e = expert_of_tile(first, g.experts, tile), inside = tile - first[e];
-    const int64_t row = int64_t{inside / across} * kSide, column = int64_t{inside % across} * kSide;
-    const int64_t begin = g.begin[e], rows = g.begin[e + 1] - begin, depth = kWeights ? rows : g.k;
-    const int64_t m = (kWeights ? g.m : rows) - row, n = g.n - column;
+    const int32_t row = inside / across * kSide, column = inside % across * kSide;
+    const int64_t begin = g.begin[e];
+    const auto rows = static_cast<int32_t>(g.begin[e + 1] - begin);
+    const int32_t depth = kWeights ? rows : g.k, m = (kWeights ? g.m : rows) - row, n = g.n - column;
     const Operand a{kWeights ? g.a + begin * g.m + row : g.a + (begin + row) * g.k, kWeights ? g.m : g.k, m, depth};
-    const Operand b{kForm == Form::kRows             ? g.b + e * g.k * g.n + column
-                    : kForm == Form::kRowsTransposed ? g.b + (e * g.n + column) * g.k
+    const Operand b{kForm == Form::kRows             ? g.b + int64_t{e} * g.k * g.n + column
+                    : kForm == Form::kRowsTransposed ? g.b + (int64_t{e} * g.n + column) * g.k
                                                      : g.b + begin * g.n + column,
                     kForm == Form::kRowsTransposed ? g.k : g.n, n, depth};
-    const int64_t slices = tiles_of(depth, kDepth);
-    const auto load = [&](int64_t slice) {
+    const int slices = (depth + kDepth - 1) / kDepth;
+    const auto load = [&](int slice) {
       if (slice < slices) {
         load_slice<Math, kDeepA, kVec>(a, slice * kDepth, slices_a + slice % kStages * kSlice);
         load_slice<Math, kDeepB, kVec>(b, slice * kDepth, slices_b + slice % kStages * kSlice);
@@ -248,7 +249,7 @@ __global__ void __launch_bounds__(kGemmThreads, 2) grouped_kernel(Grouped g, Epi
     };
     Math math;
     for (int slice = 0; slice + 1 < kStages; ++slice) load(slice);
-    for (int64_t slice = 0; slice < slices; ++slice) {
+    for (int slice = 0; slice < slices; ++slice) {
       await_copies<kStages - 2>();
       __syncthreads();  // this slice is there for all, and nobody reads the one that is overwritten next
       load(slice + kStages - 1);
