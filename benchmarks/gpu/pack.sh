@@ -9,8 +9,8 @@ build=$1 folder=$2
 rm -rf "$folder"
 mkdir -p "$folder/lib"
 mkdir "$folder/plugins"
-for program in core_device_gpu_test core_ops_gpu_test core_moe_gpu_test block_throughput \
-    plugins/{softmax_token_choice,softmax_expert_choice,soft_moe,smear,deepseek_v3_bias,hash,dense,competesmoe,moe_plus_plus}.so; do
+routers=({softmax_{token,expert}_choice,soft_moe,smear,deepseek_v3_bias,hash,dense,competesmoe,moe_plus_plus}.so)
+for program in core_device_gpu_test core_ops_gpu_test core_moe_gpu_test block_throughput "${routers[@]/#/plugins/}"; do
   strip --strip-debug -o "$folder/$program" "$build/$program"
   ldd "$build/$program" | awk '$3 ~ /^\// {print $1, $3}' | while read -r name path; do
     case $name in
