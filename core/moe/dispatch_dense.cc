@@ -1,5 +1,6 @@
 #include "core/moe/dispatch_dense.h"
 
+#include <algorithm>
 #include <cstring>
 
 #include "core/moe/padding.h"
@@ -8,8 +9,8 @@
 
 namespace swy::moe {
 
-DispatchDense::DispatchDense(Arena& arena, int32_t width, int32_t experts, int32_t slots)
-    : arena_(arena), width_(width), experts_(experts), slots_(slots) {
+DispatchDense::DispatchDense(Arena& arena, int32_t width, int32_t experts, int32_t slots, int32_t group_sequences)
+    : arena_(arena), width_(width), experts_(experts), slots_(slots), group_sequences_(group_sequences) {
   begin_ = arena.reserve("dense.begin", (experts + 1) * static_cast<int64_t>(sizeof(int64_t)));
   block_ = arena.reserve("dense.block", static_cast<int64_t>(sizeof(float)) * experts * slots * width *
                                             (arena.on_device() ? 1 : thread_count()));
@@ -26,6 +27,11 @@ void DispatchDense::pack(const swy_batch& batch, Load& load) {
 
 void DispatchDense::pack(Stream& s, const swy_batch& batch, const LoadOnDevice& load) {
   if constexpr (kWithCuda) cuda::dense_pack(s, batch, experts_, slots_, arena_.as<int64_t>(begin_), load);
+}
+
+DispatchDense::Extent DispatchDense::group(const swy_batch& batch, int64_t g) const {
+  const int64_t tokens = batch.x.shape[0], size = tokens / batch.n_sequences * group_sequences_;
+  return {g * size, std::min(size, tokens - g * size)};
 }
 
 template <DispatchDense::Move direction>
@@ -47,7 +53,7 @@ void DispatchDense::dispatch(const Exec& ex, const swy_batch& batch, const swy_p
                              float* packed) const {
   const int64_t d = width_, s = static_cast<int64_t>(experts_) * slots_;
   for_each_task(ex, batch.n_groups, [&, d, s](const Exec& local, int thread, int64_t g) {
-    const int64_t first = batch.group_begin[g], m = batch.group_begin[g + 1] - first;
+    const auto [first, m] = group(batch, g);
     float* block = arena_.as<float>(block_) + thread * s * d;
     ops::gemm(local, true, false, s, d, m, 1, plan.dispatch + first * s, x + first * d, 0, block);
     move<Move::kScatter>(local, batch.n_groups, g, packed, block);
@@ -58,7 +64,7 @@ void DispatchDense::combine(const Exec& ex, const swy_batch& batch, const swy_pl
                             float* y_add) const {
   const int64_t d = width_, s = static_cast<int64_t>(experts_) * slots_;
   for_each_task(ex, batch.n_groups, [&, d, s](const Exec& local, int thread, int64_t g) {
-    const int64_t first = batch.group_begin[g], m = batch.group_begin[g + 1] - first;
+    const auto [first, m] = group(batch, g);
     float* block = arena_.as<float>(block_) + thread * s * d;
     move<Move::kGather>(local, batch.n_groups, g, const_cast<float*>(out), block);
     ops::gemm(local, false, false, m, d, s, 1, plan.combine + first * s, block, 1, y_add + first * d);
@@ -69,7 +75,7 @@ void DispatchDense::combine_backward(const Exec& ex, const swy_batch& batch, con
                                      float* out, float* dcombine) const {
   const int64_t d = width_, s = static_cast<int64_t>(experts_) * slots_;
   for_each_task(ex, batch.n_groups, [&, d, s](const Exec& local, int thread, int64_t g) {
-    const int64_t first = batch.group_begin[g], m = batch.group_begin[g + 1] - first;
+    const auto [first, m] = group(batch, g);
     float* block = arena_.as<float>(block_) + thread * s * d;
     move<Move::kGather>(local, batch.n_groups, g, out, block);
     ops::gemm(local, false, true, m, s, d, 1, dy + first * d, block, 0, dcombine + first * s);
@@ -82,7 +88,7 @@ void DispatchDense::dispatch_backward(const Exec& ex, const swy_batch& batch, co
                                       const float* dpacked, float* ddispatch, float* dx_add) const {
   const int64_t d = width_, s = static_cast<int64_t>(experts_) * slots_;
   for_each_task(ex, batch.n_groups, [&, d, s](const Exec& local, int thread, int64_t g) {
-    const int64_t first = batch.group_begin[g], m = batch.group_begin[g + 1] - first;
+    const auto [first, m] = group(batch, g);
     float* block = arena_.as<float>(block_) + thread * s * d;
     move<Move::kGather>(local, batch.n_groups, g, const_cast<float*>(dpacked), block);
     ops::gemm(local, false, true, m, s, d, 1, x + first * d, block, 0, ddispatch + first * s);

@@ -63,7 +63,7 @@ struct RoutedFfn::Impl {
       rows = assign.emplace(arena, site, needs).max_rows();
     } else if (needs.plan_kind == SWY_DENSE) {
       rows = static_cast<int64_t>(site.max_groups) * spec.experts * needs.slots;
-      dense.emplace(arena, spec.width, spec.experts, needs.slots);
+      dense.emplace(arena, spec.width, spec.experts, needs.slots, spec.group_sequences);
     } else {
       merge.emplace(arena, spec, most_rows(site, needs));
     }
