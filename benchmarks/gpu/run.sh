@@ -8,7 +8,6 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 programs=${2:-$here}
 logs=$1
 mkdir -p "$logs"
-find "$here" -name '*.gz' -exec gunzip -f {} +  # what pack.sh made
 # The system's libraries first, those packed for what it does not have.
 [[ ! -d $here/lib ]] ||
   export LD_LIBRARY_PATH=${LD_LIBRARY_PATH:+$LD_LIBRARY_PATH:}/usr/lib/x86_64-linux-gnu:/usr/lib64:$here/lib
@@ -37,16 +36,22 @@ check() {  # NAME COMMAND...
 
 check device "$programs/core_device_gpu_test"
 check ops "$programs/core_ops_gpu_test"
+check moe "$programs/core_moe_gpu_test"
 check model "$programs/core_model_gpu_test"
 check speed timeout 60 "$programs/device_speed"
-cat "$logs/speed.log"
+check block timeout 180 "$programs/block_throughput"
+cat "$logs/speed.log" "$logs/block.log"
 if command -v compute-sanitizer >/dev/null; then
   # The ops with the most index arithmetic and shared memory.
   part='*/sort_segments:*/bucket:*/top_k_segments:*/assign_rows:*/scatter_pairs:*/softmax_segments:*/sparse_transport'
   part+=':*/attention:*/attention_backward:*/bias_swiglu_backward:*/token_cross_entropy:*/rms_norm_backward'
+  plans='*AgreesWithTheCpu/'
+  plans="${plans}token_choice_drops:${plans}assign_by_sequence_padding:${plans}soft_moe:${plans}smear:${plans}lent_experts"
   for tool in memcheck racecheck; do
     check "$tool" timeout 180 compute-sanitizer --tool "$tool" --error-exitcode 1 "$programs/core_ops_gpu_test" \
       --gtest_filter="${part//\*/*AgreesWithTheCpu}"
+    check "$tool-moe" timeout 90 compute-sanitizer --tool "$tool" --error-exitcode 1 "$programs/core_moe_gpu_test" \
+      --gtest_filter="$plans:*ExpertsAgreeWithTheCpu"
   done
 else
   echo "compute-sanitizer is not installed: memcheck and racecheck skipped"

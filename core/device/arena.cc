@@ -23,6 +23,7 @@ int Arena::reserve(std::string name, int64_t bytes) {
 }
 
 void Arena::commit() {
+  if (on_device()) return commit_on(device_);
   if (total_ == 0) total_ = kAlign;
   auto* p = static_cast<uint8_t*>(std::aligned_alloc(kAlign, total_));
   if (!p) environment_error("cannot allocate ", total_ >> 20, " MiB; lower the batch size, width or number of experts");
@@ -32,6 +33,7 @@ void Arena::commit() {
 }
 
 void Arena::commit_on(int device) {
+  device_ = device;
   if (total_ == 0) total_ = kAlign;
   on_device_ = DeviceMemory(device, total_);
   device_set(base(), 0, total_);
@@ -42,7 +44,7 @@ std::string Arena::overrun() const {
   uint8_t copy[kAlign + kRedZone];
   for (const Span& s : spans_) {
     const uint8_t* zone = base() + s.offset + s.bytes;
-    if (on_device_.data()) {
+    if (on_device()) {
       device_copy(copy, zone, zone_bytes(s.bytes));
       zone = copy;
     }

@@ -13,13 +13,20 @@ namespace swy {
 class Arena {
  public:
   static constexpr int64_t kAlign = 256;  // bytes; what the router ABI promises for scratch
+  static constexpr int kHost = -1;
+
+  // Where commit() will allocate: in host memory, or on that CUDA device.
+  Arena() = default;
+  explicit Arena(int device) : device_(device) {}
+  // For those that reserve: what works on a device may need other room.
+  bool on_device() const { return device_ != kHost; }
 
   // Reserve now, use after commit(). Returns a handle.
   int reserve(std::string name, int64_t bytes);
-  // Allocates all reserved spans at once and fills them with zeros: in host memory, or on that CUDA device. Throws
-  // Error (environment) with the size asked when there is not enough memory.
+  // Allocates all reserved spans at once and fills them with zeros. Throws Error (environment) with the size asked when
+  // there is not enough memory.
   void commit();
-  void commit_on(int device);
+  void commit_on(int device);  // there, whatever was said before
   bool committed() const { return base() != nullptr; }
 
   void* at(int handle) const { return base() + spans_[handle].offset; }
@@ -43,6 +50,7 @@ class Arena {
   };
   uint8_t* base() const { return on_host_ ? on_host_.get() : static_cast<uint8_t*>(on_device_.data()); }
 
+  int device_ = kHost;
   std::vector<Span> spans_;
   int64_t total_ = 0;
   std::unique_ptr<uint8_t[], Free> on_host_;

@@ -84,6 +84,7 @@ class Stream {
   void wait() const;  // until all work is done; throws DeviceError when some of it failed
 
   bool tf32 = false;        // matrix products may round their inputs to 10 bits of mantissa
+  bool bf16 = false;        // ... to 7; sums stay fp32
   bool plain_gemm = false;  // matrix products by this program's own kernel even where cuBLASLt is there
 
  private:

@@ -111,6 +111,7 @@ void Params::commit(uint64_t seed) {
   values_.commit();
   grads_.commit();
   moments_.commit();
+  std::vector<float> drawn;  // on the host, for a device
   for (size_t i = 0; i < list_.size(); ++i) {
     Param& p = list_[i];
     p.value = values_.as<float>(static_cast<int>(i));
@@ -119,7 +120,13 @@ void Params::commit(uint64_t seed) {
       p.m = moments_.as<float>(static_cast<int>(i));
       p.v = p.m + p.size;
     }
-    initialise(p.spec, seed, p.value);
+    if (!values_.on_device()) {
+      initialise(p.spec, seed, p.value);
+      continue;
+    }
+    drawn.resize(static_cast<size_t>(p.size));
+    initialise(p.spec, seed, drawn.data());
+    if (p.size > 0) device_copy(p.value, drawn.data(), p.size * static_cast<int64_t>(sizeof(float)));
   }
 }
 
@@ -131,7 +138,10 @@ const Param* Params::find(const std::string& name) const {
 
 void Params::zero_grads() {
   for (Param& p : list_)
-    if (p.grad) std::memset(p.grad, 0, p.size * sizeof(float));
+    if (p.grad && grads_.on_device())
+      device_set(p.grad, 0, p.size * static_cast<int64_t>(sizeof(float)));
+    else if (p.grad)
+      std::memset(p.grad, 0, p.size * sizeof(float));
 }
 
 int64_t Params::trainable_count() const {

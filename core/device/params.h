@@ -32,6 +32,9 @@ struct Param {
 
 class Params {
  public:
+  // All values, gradients and moments will lie in host memory, or on that CUDA device.
+  Params() = default;
+  explicit Params(int device) : values_(device), grads_(device), moments_(device) {}
   // Declares a tensor; the index is its handle. Throws Error (usage) when the name is taken.
   int add(TensorSpec spec);
   // The same for a tensor that several declare: the first one's, when shape and kind agree; else an Error.
@@ -45,7 +48,7 @@ class Params {
   const Param* find(const std::string& name) const;
   std::vector<Param>& all() { return list_; }
   const std::vector<Param>& all() const { return list_; }
-  void zero_grads();
+  void zero_grads();                // on a device: waits
   int64_t trainable_count() const;  // elements
 
  private:

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "core/base/error.h"
 #include "core/base/parallel.h"
 #include "core/moe/dispatch_assign.h"
 #include "core/ops/attention.h"
@@ -87,11 +88,12 @@ struct RoutedBlock::Impl {
 
   void forward(const Exec& ex, const moe::StepInfo& info, const moe::SequenceBatch& sequences, const float* stream,
                float* y) {
+    if (ex.stream) usage_error(spec.name, ": whole blocks are routed on the CPU alone; use FFN sites on a device");
     const Charge charge(*ex.tally, Part::kModel, Pass::kForward);
     const int64_t d = spec.width, tokens = int64_t{sequences.n_sequences} * spec.sequence_tokens;
     layers.normalise(ex, block.ln1, tokens, stream, at(norm), at(mean), at(rstd));
     const Charge router_charge(*ex.tally, Part::kRouter);
-    const swy_batch b = router.memory.batch(info.phase, sequences, at(norm), stream);
+    const swy_batch b = router.memory.batch(ex, info.phase, sequences, at(norm), stream);
     const swy_plan p = router.plan(ex, info, b);
     router.stage(moe::Stage::kDispatch, [&] {
       dispatch.pack(b, p, router.recent);
@@ -111,7 +113,7 @@ struct RoutedBlock::Impl {
       std::memcpy(y, stream, tokens * d * sizeof(float));
       dispatch.combine(ex, p, tokens, at(update), y);
     });
-    router.book(info);
+    router.book(ex, info, b, sequences.real_tokens);
   }
 
   // update = attn, mid += attn
@@ -145,7 +147,7 @@ struct RoutedBlock::Impl {
     const int64_t d = spec.width, tokens = int64_t{sequences.n_sequences} * spec.sequence_tokens;
     {
       const Charge router_charge(*ex.tally, Part::kRouter);
-      const swy_batch b = router.memory.batch(info.phase, sequences, at(norm), stream);
+      const swy_batch b = router.memory.batch(ex, info.phase, sequences, at(norm), stream);
       const swy_plan p = router.memory.plan();
       std::memset(at(dnorm), 0, tokens * d * sizeof(float));
       router.stage(moe::Stage::kCombine,

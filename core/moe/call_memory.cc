@@ -6,11 +6,27 @@
 #include "core/base/error.h"
 #include "core/base/seed.h"
 #include "core/device/device.h"
+#include "core/moe/cuda.h"
 
 namespace swy::moe {
 namespace {
 constexpr auto kFloat = static_cast<int64_t>(sizeof(float));
+
+void write_tables(const BatchTables& tables, bool one_row, const int32_t* first_position, const TableMemory& to) {
+  const int32_t tokens = tables.tokens();
+  for (int32_t t = 0; t < tokens; ++t)
+    to.position[t] = (first_position ? first_position[t / tables.sequence_tokens] : 0) + tables.position(t);
+  for (int32_t b = 0; b <= tables.sequences; ++b) to.sequence_begin[b] = tables.sequence_begin(b);
+  for (int32_t b = 0; b < tables.sequences; ++b) to.sequence_id[b] = b;
+  for (int32_t g = 0; g <= tables.groups(); ++g) to.group_begin[g] = tables.group_begin(g);
+  for (int32_t g = 0; g < tables.groups(); ++g) to.group_capacity[g] = tables.group_capacity(g);
+  if (one_row) to.row_begin[0] = 0, to.row_begin[1] = tokens;
+  if (!tables.row_tokens) return;
+  for (int32_t r = 0; r < tables.rows(); ++r)
+    to.row_begin[r] = tables.row_begin(r), to.row_previous[r] = tables.row_previous(r);
+  to.row_begin[tables.rows()] = tokens;
 }
+}  // namespace
 
 CallMemory::CallMemory(Arena& arena, const SiteSpec& spec, const swy_site& site, const swy_needs& needs)
     : arena_(arena), spec_(spec), site_(site), needs_(needs) {
@@ -39,26 +55,36 @@ CallMemory::CallMemory(Arena& arena, const SiteSpec& spec, const swy_site& site,
   row_begin_ = span("row_begin", rows + 1), row_previous_ = span("row_previous", rows);
 }
 
-swy_batch CallMemory::batch(int32_t phase, const SequenceBatch& sequences, const float* x,
+swy_batch CallMemory::batch(const Exec& ex, int32_t phase, const SequenceBatch& sequences, const float* x,
                             const float* residual) const {
   const int32_t n_sequences = sequences.n_sequences, n_groups = spec_.groups(n_sequences);
   const int32_t s = sequences.sequence_tokens ? sequences.sequence_tokens : spec_.sequence_tokens;
   const int32_t tokens = n_sequences * s;
+  if ((ex.stream != nullptr) != arena_.on_device())
+    usage_error(spec_.name, ": the call runs on ", ex.stream ? "a device" : "the CPU", " and the site's Arena lies on ",
+                ex.stream ? "the CPU" : "a device", "; make both for the same place");
+  if (ex.stream && sequences.mask && sequences.real_tokens < 0)
+    usage_error(spec_.name, ": a mask on a device needs SequenceBatch::real_tokens, the number of tokens it keeps");
+  const CapacityRule& rule = phase == SWY_TRAIN ? spec_.train_capacity : spec_.eval_capacity;
+  const auto capacity_of = [&](int32_t size) {
+    return needs_.capacity       ? needs_.capacity
+           : phase == SWY_DECODE ? std::min(size, site_.max_capacity)  // a rule for sequences gives one token no slot
+                                 : rule.of(size, spec_.experts);
+  };
+  BatchTables tables{n_sequences, s, spec_.group_sequences, 0, 0};
+  if (n_groups > 1) tables.full_capacity = capacity_of(spec_.group_sequences * s);
+  if (n_groups > 0) tables.last_capacity = capacity_of(tokens - tables.group_begin(n_groups - 1));
+  if (needs_.row_kind == SWY_ROW_PREFIX) tables.row_tokens = needs_.row_tokens;
+  const bool one_row = needs_.row_kind == SWY_ROW_BATCH;
   auto *position = arena_.as<int32_t>(position_), *sequence = arena_.as<int32_t>(sequence_begin_);
   auto *group = arena_.as<int32_t>(group_begin_), *capacity = arena_.as<int32_t>(group_capacity_);
   auto* id = arena_.as<int64_t>(sequence_id_);
-  for (int32_t t = 0; t < tokens; ++t)
-    position[t] = (sequences.first_position ? sequences.first_position[t / s] : 0) + t % s;
-  for (int32_t b = 0; b <= n_sequences; ++b) sequence[b] = b * s;
-  for (int32_t b = 0; b < n_sequences; ++b) id[b] = b;
-  for (int32_t g = 0; g <= n_groups; ++g) group[g] = std::min(g * spec_.group_sequences * s, tokens);
-  const CapacityRule& rule = phase == SWY_TRAIN ? spec_.train_capacity : spec_.eval_capacity;
-  for (int32_t g = 0; g < n_groups; ++g) {
-    const int32_t size = group[g + 1] - group[g];
-    capacity[g] = needs_.capacity ? needs_.capacity
-                  : phase == SWY_DECODE
-                      ? std::min(size, site_.max_capacity)  // a rule for sequences gives one token no slot
-                      : rule.of(size, spec_.experts);
+  auto *row = arena_.as<int32_t>(row_begin_), *previous = arena_.as<int32_t>(row_previous_);
+  const TableMemory to{position, sequence, group, capacity, id, row, previous};
+  if (ex.stream) {
+    if constexpr (kWithCuda) cuda::write_tables(*ex.stream, tables, one_row, sequences.first_position, to);
+  } else {
+    write_tables(tables, one_row, sequences.first_position, to);
   }
 
   const bool wants_residual = needs_.inputs & SWY_IN_RESIDUAL;
@@ -78,38 +104,28 @@ swy_batch CallMemory::batch(int32_t phase, const SequenceBatch& sequences, const
     if (!sequences.cluster) usage_error(spec_.name, ": the router reads planted clusters; none were given");
     b.cluster = sequences.cluster;
   }
-  add_rows(b);
+  add_rows(b, tables.rows());
   if (needs_.row_kind == SWY_ROW_TASK || (needs_.inputs & (SWY_IN_TASK | SWY_IN_TASK_EMBEDDING)))
-    add_tasks(sequences, b);
+    add_tasks(ex, sequences, b);
   return b;
 }
 
-// The table of routed rows, where they are not single tokens.
-void CallMemory::add_rows(swy_batch& b) const {
-  auto *begin = arena_.as<int32_t>(row_begin_), *previous = arena_.as<int32_t>(row_previous_);
-  const auto tokens = static_cast<int32_t>(b.x.shape[0]);
-  switch (needs_.row_kind) {
-    case SWY_ROW_SEQUENCE: b.n_rows = b.n_sequences, b.row_begin = b.sequence_begin; break;
-    case SWY_ROW_BATCH: begin[0] = 0, begin[1] = tokens, b.n_rows = 1, b.row_begin = begin; break;
-    case SWY_ROW_PREFIX:
-      begin[0] = 0;
-      for (int32_t s = 0; s < b.n_sequences; ++s)
-        for (int32_t t = b.sequence_begin[s]; t < b.sequence_begin[s + 1]; t += needs_.row_tokens) {
-          previous[b.n_rows] = t == b.sequence_begin[s] ? -1 : b.n_rows - 1;
-          begin[++b.n_rows] = std::min(t + needs_.row_tokens, b.sequence_begin[s + 1]);
-        }
-      b.row_begin = begin, b.row_previous = previous;
-      break;
-    default: b.n_rows = tokens;
-  }
+// The routed rows, where they are not single tokens.
+void CallMemory::add_rows(swy_batch& b, int32_t prefix_rows) const {
+  b.n_rows = static_cast<int32_t>(b.x.shape[0]);
+  if (needs_.row_kind == SWY_ROW_SEQUENCE) b.n_rows = b.n_sequences, b.row_begin = b.sequence_begin;
+  if (needs_.row_kind == SWY_ROW_BATCH) b.n_rows = 1, b.row_begin = arena_.as<int32_t>(row_begin_);
+  if (needs_.row_kind != SWY_ROW_PREFIX) return;
+  b.n_rows = prefix_rows;
+  b.row_begin = arena_.as<int32_t>(row_begin_), b.row_previous = arena_.as<int32_t>(row_previous_);
 }
 
-void CallMemory::add_tasks(const SequenceBatch& given, swy_batch& b) const {
+void CallMemory::add_tasks(const Exec& ex, const SequenceBatch& given, swy_batch& b) const {
   if (!given.sequence_task || given.n_tasks < 1 || given.n_tasks > spec_.max_tasks)
     usage_error(spec_.name, ": the router routes by task; this batch has ", given.n_tasks, " tasks",
                 given.sequence_task ? "" : " and does not say whose sequences are whose", ", the site 1 to ",
                 spec_.max_tasks);
-  for (int32_t i = 0; i < given.n_sequences; ++i)
+  for (int32_t i = 0; !ex.stream && i < given.n_sequences; ++i)  // a device is not asked in a step
     if (given.sequence_task[i] < 0 || given.sequence_task[i] >= given.n_tasks)
       usage_error(spec_.name, ": sequence ", i, " has task ", given.sequence_task[i], "; tasks are 0 to ",
                   given.n_tasks - 1);
@@ -125,6 +141,7 @@ swy_exec CallMemory::exec(const Exec& ex, const StepInfo& info, uint64_t scratch
   e.struct_size = sizeof e;
   e.device = ex.stream ? SWY_CUDA : SWY_CPU, e.phase = info.phase;
   e.stream = ex.stream ? ex.stream->handle() : nullptr;
+  e.ordinal = ex.stream ? ex.stream->device() : 0;
   e.scratch = arena_.at(scratch_), e.scratch_bytes = scratch_bytes;
   e.saved = arena_.at(saved_), e.saved_bytes = needs_.saved;
   e.seed = site_seed(info.run_seed, Purpose::kRouterNoise, info.step, spec_.site);

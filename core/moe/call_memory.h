@@ -18,12 +18,13 @@ struct StepInfo {
   double progress = 0;  // share of the training budget spent before this step
 };
 
-// The sequences of one call. Every pointer is the caller's and stays valid until backward.
+// The sequences of one call. Every pointer is the caller's, lies on the call's device and stays valid until backward.
 struct SequenceBatch {
   int32_t n_sequences;
   int32_t sequence_tokens = 0;                                  // of this call; 0 = the site's
   const int32_t* first_position = nullptr;                      // [B] of each sequence's first token; null: all 0
   const uint8_t* mask = nullptr;                                // [T] 0 = padding; null: no padding
+  int64_t real_tokens = -1;                                     // not padding; -1 = count the mask (not on a device)
   int32_t n_tasks = 0;                                          // tasks known to the model; 0 = none
   const int32_t* sequence_task = nullptr;                       // [B] in [0, n_tasks)
   const float* task_embedding = nullptr;                        // [n_tasks, d_task]
@@ -37,8 +38,8 @@ class CallMemory {
   CallMemory(Arena&, const SiteSpec&, const swy_site&, const swy_needs&);  // the last three outlive it
 
   // x and residual are [T, D] and stay the caller's. Throws Error (usage) when the router asked for a part of the batch
-  // that is missing here.
-  swy_batch batch(int32_t phase, const SequenceBatch&, const float* x, const float* residual) const;
+  // that is missing here, or when a mask on a device comes without its count: the host cannot count it without waiting.
+  swy_batch batch(const Exec&, int32_t phase, const SequenceBatch&, const float* x, const float* residual) const;
   swy_exec exec(const Exec&, const StepInfo&, uint64_t scratch_bytes) const;
   swy_plan plan() const;
   swy_plan_grad plan_grad() const;  // expert_x and output are null unless the router writes them; aux is the caller's
@@ -54,8 +55,8 @@ class CallMemory {
   float* doutput() const { return arena_.as<float>(doutput_); }      // [T, D]
 
  private:
-  void add_tasks(const SequenceBatch&, swy_batch&) const;
-  void add_rows(swy_batch&) const;
+  void add_tasks(const Exec&, const SequenceBatch&, swy_batch&) const;
+  void add_rows(swy_batch&, int32_t prefix_rows) const;
   Arena& arena_;
   const SiteSpec& spec_;
   const swy_site& site_;

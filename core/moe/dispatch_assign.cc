@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "core/base/error.h"
 #include "core/base/parallel.h"
 #include "core/moe/padding.h"
 
@@ -14,6 +15,13 @@ constexpr int64_t kGrain = 256;  // rows of D floats a thread must have to be wo
 int64_t pieces_per_row(const swy_site& site, int32_t row_kind) {
   return row_kind == SWY_ROW_TASK || row_kind == SWY_ROW_BATCH ? site.max_sequences : 1;
 }
+// What moving n rows of d numbers from or to t tokens costs; linear, so rows known only on a device are charged later.
+Work gather_work(double n, double d) { return {0, 8 * n * d}; }
+Work combine_work(double n, double t, double d) { return {2 * n * d, 4 * (n + 2 * t) * d}; }
+Work combine_backward_work(double n, double d) { return {3 * n * d, 12 * n * d}; }
+Work gather_backward_work(double n, double t, double d) { return {n * d, 4 * (n + 2 * t) * d}; }
+void charge(const Exec& ex, const Work& w) { ex.tally->add(w.flops, w.bytes); }
+
 int64_t tokens_per_row(const swy_site& site, int32_t row_kind) {
   return row_kind == SWY_ROW_TOKEN ? 1 : pieces_per_row(site, row_kind) * (site.max_tokens / site.max_sequences);
 }
@@ -26,7 +34,9 @@ DispatchAssign::DispatchAssign(Arena& arena, const swy_site& site, const swy_nee
       row_kind_(needs.row_kind),
       order_(order),
       max_rows_(std::min(int64_t{needs.capacity ? needs.capacity : site.max_capacity} * experts_ * site.max_groups,
-                         needs.max_assign * tokens_per_row(site, row_kind_))) {
+                         needs.max_assign * tokens_per_row(site, row_kind_))),
+      max_assign_(needs.max_assign),
+      pieces_(static_cast<int32_t>(pieces_per_row(site, row_kind_))) {
   auto ints = [&](const char* name, int64_t n) {
     return arena.reserve(name, n * static_cast<int64_t>(sizeof(int32_t)));
   };
@@ -43,6 +53,48 @@ DispatchAssign::DispatchAssign(Arena& arena, const swy_site& site, const swy_nee
   group_ = ints("assign.group", site.max_tokens);
   row_first_ = ints("assign.row_first", coarse ? site.max_rows + 1 : 0);
   row_sequences_ = ints("assign.row_sequences", coarse ? site.max_sequences : 0);
+  const bool device = arena.on_device(), listed = device && !coarse;
+  histogram_ = ints("assign.histogram", listed ? experts_ * assign_chunks(max_assign_) : 0);
+  list_ = ints("assign.list", listed ? max_assign_ : 0);
+  claims_ = ints("assign.claims", listed ? experts_ + 1 : 0), taken_ = ints("assign.taken", device ? experts_ : 0);
+  token_cursor_ = ints("assign.token_cursor", device ? site.max_tokens : 0);
+  real_ = ints("assign.real", device && coarse ? site.max_sequences : 0);
+  dot_ = ints("assign.dot", device && coarse ? max_rows_ : 0);  // floats, as large
+  done_ = arena.reserve("assign.done", device ? 2 * static_cast<int64_t>(sizeof(int64_t)) : 0);
+}
+
+AssignMemory DispatchAssign::memory() const {
+  AssignMemory a{};
+  const auto ints = [&](int handle) { return arena_.as<int32_t>(handle); };
+  a.experts = experts_, a.row_kind = row_kind_, a.pieces = pieces_;
+  a.max_assign = max_assign_, a.max_rows = max_rows_, a.chunks = assign_chunks(max_assign_);
+  a.begin = arena_.as<int64_t>(begin_);
+  a.token = ints(token_), a.expert = ints(expert_), a.entry = ints(entry_), a.slot = ints(keep_);
+  a.used = ints(used_), a.group = ints(group_);
+  a.token_begin = ints(token_begin_), a.token_rows = ints(token_rows_), a.cursor = ints(token_cursor_);
+  a.histogram = ints(histogram_), a.order = ints(list_), a.claims = ints(claims_), a.taken = ints(taken_);
+  a.real = ints(real_), a.dot = arena_.as<float>(dot_), a.done = arena_.as<int64_t>(done_);
+  return a;
+}
+
+void DispatchAssign::pack(Stream& s, const swy_batch& batch, const swy_plan& plan, const LoadOnDevice& load) {
+  if (order_ == PackOrder::kToken) usage_error("rows in token order (block sites) are packed on the CPU alone");
+  if constexpr (kWithCuda) cuda::assign_pack(s, memory(), batch, plan, load);
+}
+
+void DispatchAssign::drain(const Exec& ex) {
+  if (!ex.stream) return;
+  int64_t done[2];
+  ex.stream->wait();
+  device_copy(done, arena_.at(done_), sizeof done);
+  device_set(arena_.at(done_), 0, sizeof done);
+  const auto forward = static_cast<double>(done[0]), backward = static_cast<double>(done[1]), d = double(width_);
+  {
+    const Charge account(*ex.tally, Part::kRouter, Pass::kForward);
+    charge(ex, gather_work(forward, d)), charge(ex, combine_work(forward, 0, d));
+  }
+  const Charge account(*ex.tally, Part::kRouter, Pass::kBackward);
+  charge(ex, combine_backward_work(backward, d)), charge(ex, gather_backward_work(backward, 0, d));
 }
 
 // Sequences by row, ascending inside a row.
@@ -135,8 +187,13 @@ void DispatchAssign::pack_pieces(const swy_batch& batch, const swy_plan& plan, L
 }
 
 void DispatchAssign::gather(const Exec& ex, const float* x, float* packed) const {
-  const int64_t n = rows(), d = width_;
-  ex.tally->add(0, 8.0 * static_cast<double>(n) * static_cast<double>(d));
+  const int64_t d = width_;
+  if (ex.stream) {
+    if constexpr (kWithCuda) cuda::assign_gather(*ex.stream, memory(), d, x, packed);
+    return;
+  }
+  const int64_t n = rows();
+  charge(ex, gather_work(static_cast<double>(n), static_cast<double>(d)));
   const int32_t* from = token();
   parallel_for(n, kGrain, [=](int64_t b, int64_t e) {
     for (int64_t r = b; r < e; ++r) std::memcpy(packed + r * d, x + from[r] * d, d * sizeof(float));
@@ -146,8 +203,12 @@ void DispatchAssign::gather(const Exec& ex, const float* x, float* packed) const
 void DispatchAssign::combine(const Exec& ex, const swy_plan& plan, int64_t tokens, const float* out,
                              float* y_add) const {
   const int64_t d = width_;
-  ex.tally->add(2.0 * static_cast<double>(rows()) * static_cast<double>(d),
-                4.0 * static_cast<double>(rows() + 2 * tokens) * static_cast<double>(d));
+  const double known = ex.stream ? 0 : static_cast<double>(rows());
+  charge(ex, combine_work(known, static_cast<double>(tokens), static_cast<double>(d)));
+  if (ex.stream) {
+    if constexpr (kWithCuda) cuda::assign_combine(*ex.stream, memory(), plan, tokens, d, out, y_add);
+    return;
+  }
   const int32_t *first = arena_.as<int32_t>(token_begin_), *list = arena_.as<int32_t>(token_rows_), *from = entry();
   parallel_for(tokens, kGrain, [&, d](int64_t b, int64_t e) {
     for (int64_t t = b; t < e; ++t)
@@ -162,9 +223,13 @@ void DispatchAssign::combine(const Exec& ex, const swy_plan& plan, int64_t token
 
 void DispatchAssign::combine_backward(const Exec& ex, const swy_plan& plan, const float* dy, float* out,
                                       float* dweight) const {
-  const int64_t n = rows(), d = width_;
-  ex.tally->add(3.0 * static_cast<double>(n) * static_cast<double>(d),
-                12.0 * static_cast<double>(n) * static_cast<double>(d));
+  const int64_t d = width_;
+  if (ex.stream) {
+    if constexpr (kWithCuda) cuda::assign_combine_backward(*ex.stream, memory(), plan, d, dy, out, dweight);
+    return;
+  }
+  const int64_t n = rows();
+  charge(ex, combine_backward_work(static_cast<double>(n), static_cast<double>(d)));
   std::fill(dweight, dweight + *plan.count, 0.f);
   const int32_t *to = token(), *from = entry();
   // An entry of many tokens adds to its weight from many rows, which must stay on one thread.
@@ -184,8 +249,12 @@ void DispatchAssign::combine_backward(const Exec& ex, const swy_plan& plan, cons
 
 void DispatchAssign::gather_backward(const Exec& ex, int64_t tokens, const float* dpacked, float* dx_add) const {
   const int64_t d = width_;
-  ex.tally->add(static_cast<double>(rows()) * static_cast<double>(d),
-                4.0 * static_cast<double>(rows() + 2 * tokens) * static_cast<double>(d));
+  const double known = ex.stream ? 0 : static_cast<double>(rows());
+  charge(ex, gather_backward_work(known, static_cast<double>(tokens), static_cast<double>(d)));
+  if (ex.stream) {
+    if constexpr (kWithCuda) cuda::assign_gather_backward(*ex.stream, memory(), tokens, d, dpacked, dx_add);
+    return;
+  }
   const int32_t *first = arena_.as<int32_t>(token_begin_), *list = arena_.as<int32_t>(token_rows_);
   parallel_for(tokens, kGrain, [&, d](int64_t b, int64_t e) {
     for (int64_t t = b; t < e; ++t)

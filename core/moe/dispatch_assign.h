@@ -11,6 +11,7 @@
 #include "core/abi/router.h"
 #include "core/device/arena.h"
 #include "core/device/exec.h"
+#include "core/moe/cuda.h"
 #include "core/moe/load.h"
 
 namespace swy::moe {
@@ -22,9 +23,13 @@ class DispatchAssign {
   // REQUIRES: kToken has one expert.
   DispatchAssign(Arena&, const swy_site&, const swy_needs&, PackOrder order = PackOrder::kList);
   int64_t max_rows() const { return max_rows_; }  // most N of any plan
+  // Charges what was done on the stream's device since the last time to the router; waits.
+  void drain(const Exec&);
 
   // Applies capacity; adds to `load`. Everything below refers to this plan until the next call.
   void pack(const swy_batch&, const swy_plan&, Load& load);
+  void pack(Stream&, const swy_batch&, const swy_plan&, const LoadOnDevice& load);  // kList alone
+  // After pack on a device what these point to lies there, and rows() must not be called.
   int64_t rows() const { return begin()[experts_]; }                     // N
   const int64_t* begin() const { return arena_.as<int64_t>(begin_); }    // [E + 1]
   const int32_t* token() const { return arena_.as<int32_t>(token_); }    // [N]
@@ -42,6 +47,7 @@ class DispatchAssign {
   void gather_backward(const Exec&, int64_t tokens, const float* dpacked, float* dx_add) const;
 
  private:
+  AssignMemory memory() const;
   template <bool kTokenRows, class Body>
   void for_each_piece(const swy_batch&, const swy_plan&, Body&& body) const;
   template <bool kTokenRows>
@@ -54,6 +60,9 @@ class DispatchAssign {
   int64_t max_rows_;
   int begin_, token_, expert_, entry_, keep_, used_, cursor_, token_begin_, token_rows_, group_;
   int row_first_, row_sequences_;  // coarse rows: the sequences of each, row by row
+  int64_t max_assign_;
+  int32_t pieces_;                                                            // most of one entry
+  int histogram_, list_, claims_, taken_, token_cursor_, real_, dot_, done_;  // on a device (cuda.h, AssignMemory)
 };
 
 }  // namespace swy::moe

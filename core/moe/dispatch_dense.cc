@@ -1,5 +1,6 @@
 #include "core/moe/dispatch_dense.h"
 
+#include <algorithm>
 #include <cstring>
 
 #include "core/moe/padding.h"
@@ -8,10 +9,11 @@
 
 namespace swy::moe {
 
-DispatchDense::DispatchDense(Arena& arena, int32_t width, int32_t experts, int32_t slots)
-    : arena_(arena), width_(width), experts_(experts), slots_(slots) {
+DispatchDense::DispatchDense(Arena& arena, int32_t width, int32_t experts, int32_t slots, int32_t group_sequences)
+    : arena_(arena), width_(width), experts_(experts), slots_(slots), group_sequences_(group_sequences) {
   begin_ = arena.reserve("dense.begin", (experts + 1) * static_cast<int64_t>(sizeof(int64_t)));
-  block_ = arena.reserve("dense.block", static_cast<int64_t>(sizeof(float)) * experts * slots * width * thread_count());
+  block_ = arena.reserve("dense.block", static_cast<int64_t>(sizeof(float)) * experts * slots * width *
+                                            (arena.on_device() ? 1 : thread_count()));
 }
 
 void DispatchDense::pack(const swy_batch& batch, Load& load) {
@@ -23,9 +25,23 @@ void DispatchDense::pack(const swy_batch& batch, Load& load) {
   load.capacity += per_expert * experts_;
 }
 
+void DispatchDense::pack(Stream& s, const swy_batch& batch, const LoadOnDevice& load) {
+  if constexpr (kWithCuda) cuda::dense_pack(s, batch, experts_, slots_, arena_.as<int64_t>(begin_), load);
+}
+
+DispatchDense::Extent DispatchDense::group(const swy_batch& batch, int64_t g) const {
+  const int64_t tokens = batch.x.shape[0], size = tokens / batch.n_sequences * group_sequences_;
+  return {g * size, std::min(size, tokens - g * size)};
+}
+
 template <DispatchDense::Move direction>
-void DispatchDense::move(int32_t groups, int64_t g, float* packed, float* block) const {
+void DispatchDense::move(const Exec& ex, int32_t groups, int64_t g, float* packed, float* block) const {
   const int64_t run = static_cast<int64_t>(slots_) * width_;
+  if (ex.stream) {
+    if constexpr (kWithCuda)
+      cuda::dense_move(*ex.stream, direction == Move::kGather, experts_, groups, g, run, packed, block);
+    return;
+  }
   for (int64_t e = 0; e < experts_; ++e) {
     float *far = packed + (e * groups + g) * run, *near = block + e * run;
     if (direction == Move::kGather) std::memcpy(near, far, run * sizeof(float));
@@ -37,10 +53,10 @@ void DispatchDense::dispatch(const Exec& ex, const swy_batch& batch, const swy_p
                              float* packed) const {
   const int64_t d = width_, s = static_cast<int64_t>(experts_) * slots_;
   for_each_task(ex, batch.n_groups, [&, d, s](const Exec& local, int thread, int64_t g) {
-    const int64_t first = batch.group_begin[g], m = batch.group_begin[g + 1] - first;
+    const auto [first, m] = group(batch, g);
     float* block = arena_.as<float>(block_) + thread * s * d;
     ops::gemm(local, true, false, s, d, m, 1, plan.dispatch + first * s, x + first * d, 0, block);
-    move<Move::kScatter>(batch.n_groups, g, packed, block);
+    move<Move::kScatter>(local, batch.n_groups, g, packed, block);
   });
 }
 
@@ -48,9 +64,9 @@ void DispatchDense::combine(const Exec& ex, const swy_batch& batch, const swy_pl
                             float* y_add) const {
   const int64_t d = width_, s = static_cast<int64_t>(experts_) * slots_;
   for_each_task(ex, batch.n_groups, [&, d, s](const Exec& local, int thread, int64_t g) {
-    const int64_t first = batch.group_begin[g], m = batch.group_begin[g + 1] - first;
+    const auto [first, m] = group(batch, g);
     float* block = arena_.as<float>(block_) + thread * s * d;
-    move<Move::kGather>(batch.n_groups, g, const_cast<float*>(out), block);
+    move<Move::kGather>(local, batch.n_groups, g, const_cast<float*>(out), block);
     ops::gemm(local, false, false, m, d, s, 1, plan.combine + first * s, block, 1, y_add + first * d);
   });
 }
@@ -59,12 +75,12 @@ void DispatchDense::combine_backward(const Exec& ex, const swy_batch& batch, con
                                      float* out, float* dcombine) const {
   const int64_t d = width_, s = static_cast<int64_t>(experts_) * slots_;
   for_each_task(ex, batch.n_groups, [&, d, s](const Exec& local, int thread, int64_t g) {
-    const int64_t first = batch.group_begin[g], m = batch.group_begin[g + 1] - first;
+    const auto [first, m] = group(batch, g);
     float* block = arena_.as<float>(block_) + thread * s * d;
-    move<Move::kGather>(batch.n_groups, g, out, block);
+    move<Move::kGather>(local, batch.n_groups, g, out, block);
     ops::gemm(local, false, true, m, s, d, 1, dy + first * d, block, 0, dcombine + first * s);
     ops::gemm(local, true, false, s, d, m, 1, plan.combine + first * s, dy + first * d, 0, block);
-    move<Move::kScatter>(batch.n_groups, g, out, block);
+    move<Move::kScatter>(local, batch.n_groups, g, out, block);
   });
 }
 
@@ -72,9 +88,9 @@ void DispatchDense::dispatch_backward(const Exec& ex, const swy_batch& batch, co
                                       const float* dpacked, float* ddispatch, float* dx_add) const {
   const int64_t d = width_, s = static_cast<int64_t>(experts_) * slots_;
   for_each_task(ex, batch.n_groups, [&, d, s](const Exec& local, int thread, int64_t g) {
-    const int64_t first = batch.group_begin[g], m = batch.group_begin[g + 1] - first;
+    const auto [first, m] = group(batch, g);
     float* block = arena_.as<float>(block_) + thread * s * d;
-    move<Move::kGather>(batch.n_groups, g, const_cast<float*>(dpacked), block);
+    move<Move::kGather>(local, batch.n_groups, g, const_cast<float*>(dpacked), block);
     ops::gemm(local, false, true, m, s, d, 1, x + first * d, block, 0, ddispatch + first * s);
     ops::gemm(local, false, false, m, d, s, 1, plan.dispatch + first * s, block, 1, dx_add + first * d);
   });

@@ -9,17 +9,18 @@
 #include "core/abi/router.h"
 #include "core/device/arena.h"
 #include "core/device/exec.h"
+#include "core/moe/cuda.h"
 #include "core/moe/load.h"
 
 namespace swy::moe {
 
 class DispatchDense {
  public:
-  DispatchDense(Arena& arena, int32_t width, int32_t experts, int32_t slots);
+  DispatchDense(Arena& arena, int32_t width, int32_t experts, int32_t slots, int32_t group_sequences);
 
   // Lays out the packed rows of this batch; every slot counts as a kept token.
   void pack(const swy_batch&, Load& load);
-  int64_t rows() const { return begin()[experts_]; }
+  void pack(Stream&, const swy_batch&, const LoadOnDevice& load);
   const int64_t* begin() const { return arena_.as<int64_t>(begin_); }  // [E + 1]
 
   void dispatch(const Exec&, const swy_batch&, const swy_plan&, const float* x, float* packed) const;
@@ -32,13 +33,18 @@ class DispatchDense {
                          float* ddispatch, float* dx_add) const;
 
  private:
+  struct Extent {
+    int64_t first, tokens;
+  };
+  // Where group g lies. Not read from the batch's table, which may be on a device: all sequences are equally long.
+  Extent group(const swy_batch&, int64_t g) const;
   enum class Move { kGather, kScatter };
   // Copies one group's [E*P, D] block between the packed rows and a contiguous one.
   template <Move>
-  void move(int32_t groups, int64_t g, float* packed, float* block) const;
+  void move(const Exec&, int32_t groups, int64_t g, float* packed, float* block) const;
 
   Arena& arena_;
-  int32_t width_, experts_, slots_;
+  int32_t width_, experts_, slots_, group_sequences_;
   int begin_, block_;  // block_: per-thread [E*P, D]
 };
 

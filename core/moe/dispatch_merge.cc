@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "core/moe/padding.h"
+#include "core/moe/zero.h"
 #include "core/ops/gemm.h"
 
 namespace swy::moe {
@@ -13,6 +14,7 @@ DispatchMerge::DispatchMerge(Arena& arena, const SiteSpec& spec, int32_t max_row
   const int64_t d = spec.width, h = spec.hidden, p = ops::pre_columns(spec.activation, h), bias = spec.expert_bias;
   const int64_t sizes[] = {d * p, bias * p, h * d, bias * d};
   begin_ = arena.reserve("merge.begin", (max_rows + 1) * static_cast<int64_t>(sizeof(int64_t)));
+  mass_ = arena.reserve("merge.mass", arena.on_device() ? 2 * max_rows * static_cast<int64_t>(sizeof(float)) : 0);
   for (int i = 0; i < 4; ++i) {
     size_[i] = sizes[i];
     const int64_t bytes = static_cast<int64_t>(sizeof(float)) * max_rows * sizes[i];
@@ -37,6 +39,11 @@ void DispatchMerge::pack(const swy_batch& batch, const swy_plan& plan, Load& loa
   }
 }
 
+void DispatchMerge::pack(Stream& s, const swy_batch& batch, const swy_plan& plan, const LoadOnDevice& load) {
+  if constexpr (kWithCuda)
+    cuda::merge_pack(s, batch, plan, experts_, arena_.as<int64_t>(begin_), arena_.as<float>(mass_), load);
+}
+
 void DispatchMerge::merge(const Exec& ex, const swy_batch& batch, const swy_plan& plan, const ExpertWeights& w) {
   const float* from[] = {w.w1, w.b1, w.w2, w.b2};
   for (int i = 0; i < 4; ++i)
@@ -50,10 +57,10 @@ ExpertWeights DispatchMerge::merged() const {
   return {at(0), at(1), at(2), at(3)};
 }
 
-ExpertGrads DispatchMerge::zeroed_grads(const swy_batch& batch) {
+ExpertGrads DispatchMerge::zeroed_grads(const Exec& ex, const swy_batch& batch) {
   const auto at = [&](int i) { return size_[i] ? arena_.as<float>(grads_[i]) : nullptr; };
   for (int i = 0; i < 4; ++i)
-    if (size_[i]) std::fill_n(at(i), batch.n_rows * size_[i], 0.f);
+    if (size_[i]) set_zero(ex, at(i), batch.n_rows * size_[i]);
   return {at(0), at(1), at(2), at(3)};
 }
 

@@ -5,6 +5,7 @@
 #include <cstdint>
 
 #include "core/device/arena.h"
+#include "core/moe/cuda.h"
 #include "core/moe/experts.h"
 #include "core/moe/load.h"
 #include "core/moe/plan_hook.h"
@@ -17,8 +18,12 @@ class LentExperts : public SiteExperts {
  public:
   // `spec` and `load` outlive this; forward adds to the load.
   LentExperts(Arena&, const SiteSpec&, int64_t max_rows, Load& load);
-  // Before the router's forward call: whose parameters these are, that no call was made yet, and who (or null) is told.
-  void begin(const ExpertWeights&, const ExpertGrads&, PlanHook*);
+  // Before the router's forward call: whose parameters these are, that no call was made yet, who (or null) is told, and
+  // where a call on a device adds to the load.
+  void begin(const ExpertWeights&, const ExpertGrads&, PlanHook*, const LoadOnDevice&);
+
+  // Charges what was done on the stream's device since the last time; waits.
+  void drain(const Exec&);
 
   void forward(const Exec&, int32_t call, int64_t n, const int32_t* index, const float* x, float* y) override;
   void backward(const Exec&, int32_t call, int64_t n, const float* dy, float* dx_add) override;
@@ -34,9 +39,14 @@ class LentExperts : public SiteExperts {
   ExpertWeights weights_{};
   ExpertGrads grads_{};
   PlanHook* hook_ = nullptr;
-  // Spans: first row and rows of each call, and its E + 1 first packed rows; rows of the call by expert [N]; packed
-  // inputs and outputs [N, D]. The rows of later calls follow those of earlier ones.
-  int first_, size_, begin_, order_, in_, out_;
+  LoadOnDevice load_on_device_;
+  int64_t first_[SWY_EXPERTS_CALLS] = {}, size_[SWY_EXPERTS_CALLS] = {};  // first row and rows of each call
+  // Spans: the E + 1 first packed rows of each call; rows of the call by expert [N]; packed inputs and outputs [N, D].
+  // The rows of later calls follow those of earlier ones.
+  int begin_, order_, in_, out_;
+  // On a device: lists of AssignMemory, claims and taken by call; [4] rows gathered and put back, forward and backward.
+  int histogram_, claims_, taken_, done_;
+  AssignMemory list_of(int32_t call) const;
 };
 
 }  // namespace swy::moe

@@ -1,15 +1,16 @@
 #include "core/moe/routed_ffn.h"
 
-#include <algorithm>
 #include <cmath>
 #include <optional>
 
+#include "core/base/error.h"
 #include "core/moe/dispatch_assign.h"
 #include "core/moe/dispatch_dense.h"
 #include "core/moe/dispatch_merge.h"
 #include "core/moe/experts.h"
 #include "core/moe/lent_experts.h"
 #include "core/moe/padding.h"
+#include "core/moe/zero.h"
 #include "core/ops/maps.h"
 
 namespace swy::moe {
@@ -62,7 +63,7 @@ struct RoutedFfn::Impl {
       rows = assign.emplace(arena, site, needs).max_rows();
     } else if (needs.plan_kind == SWY_DENSE) {
       rows = static_cast<int64_t>(site.max_groups) * spec.experts * needs.slots;
-      dense.emplace(arena, spec.width, spec.experts, needs.slots);
+      dense.emplace(arena, spec.width, spec.experts, needs.slots, spec.group_sequences);
     } else {
       merge.emplace(arena, spec, most_rows(site, needs));
     }
@@ -94,50 +95,58 @@ struct RoutedFfn::Impl {
                const float* stream, float* y) {
     const Charge charge(*ex.tally, Part::kRouter, Pass::kForward);
     residual = stream;
-    const swy_batch b = memory.batch(info.phase, sequences, x, residual);
-    if (lent) lent->begin(weights(), grads(), router.hook);
+    const swy_batch b = memory.batch(ex, info.phase, sequences, x, residual);
+    if (lent) lent->begin(weights(), grads(), router.hook, router.recent_on_device());
     const swy_plan p = router.plan(ex, info, b);
     const float* source = memory.rewrites_input() ? p.expert_x : x;
     auto *in = arena.as<float>(packed), *result = arena.as<float>(out);
     const int64_t tokens = b.x.shape[0];
     Load& load = router.recent;
+    const LoadOnDevice on_device = router.recent_on_device();
     if (assign) {
-      stage(Stage::kDispatch, [&] { assign->pack(b, p, load), assign->gather(ex, source, in); });
+      stage(Stage::kDispatch, [&] {
+        ex.stream ? assign->pack(*ex.stream, b, p, on_device) : assign->pack(b, p, load);
+        assign->gather(ex, source, in);
+      });
       stage(Stage::kExperts, [&] { experts->forward(ex, spec.experts, assign->begin(), weights(), in, result); });
       stage(Stage::kCombine, [&] { assign->combine(ex, p, tokens, result, y); });
     } else if (dense) {
       stage(Stage::kDispatch, [&] {
-        clear_padding(b, spec.experts * int64_t{router.needs.slots}, p.combine);
-        dense->pack(b, load), dense->dispatch(ex, b, p, source, in);
+        clear_padding(ex, b, spec.experts * int64_t{router.needs.slots}, p.combine);
+        ex.stream ? dense->pack(*ex.stream, b, on_device) : dense->pack(b, load);
+        dense->dispatch(ex, b, p, source, in);
       });
       stage(Stage::kExperts, [&] { experts->forward(ex, spec.experts, dense->begin(), weights(), in, result); });
       stage(Stage::kCombine, [&] { dense->combine(ex, b, p, result, y); });
     } else {
-      stage(Stage::kDispatch, [&] { merge->pack(b, p, load), merge->merge(ex, b, p, weights()); });
+      stage(Stage::kDispatch, [&] {
+        ex.stream ? merge->pack(*ex.stream, b, p, on_device) : merge->pack(b, p, load);
+        merge->merge(ex, b, p, weights());
+      });
       stage(Stage::kExperts, [&] { experts->forward(ex, b.n_rows, merge->begin(), merge->merged(), source, result); });
       stage(Stage::kCombine, [&] {
-        clear_padding(b, spec.width, result);
+        clear_padding(ex, b, spec.width, result);
         ops::axpby(ex, tokens * spec.width, 1, result, 1, y);
       });
     }
     if (memory.adds_output()) {
-      clear_padding(b, spec.width, p.output);
+      clear_padding(ex, b, spec.width, p.output);
       ops::axpby(ex, tokens * spec.width, 1, p.output, 1, y);
     }
-    router.book(info);
+    router.book(ex, info, b, sequences.real_tokens);
   }
 
   void backward(const Exec& ex, const StepInfo& info, const SequenceBatch& sequences, const float* x, const float* dy,
                 float* dx, float* dresidual) {
     const Charge charge(*ex.tally, Part::kRouter, Pass::kBackward);
-    const swy_batch b = memory.batch(info.phase, sequences, x, residual);
+    const swy_batch b = memory.batch(ex, info.phase, sequences, x, residual);
     const swy_plan p = memory.plan();
     const int64_t tokens = b.x.shape[0], size = tokens * spec.width;
     auto *in = arena.as<float>(packed), *result = arena.as<float>(out);
     const bool rewritten = memory.rewrites_input();
     const float* source = rewritten ? p.expert_x : x;
     float* dsource = rewritten ? memory.dexpert_x() : dx;
-    if (rewritten) std::fill_n(dsource, size, 0.f);
+    if (rewritten) set_zero(ex, dsource, size);
 
     if (assign) {
       stage(Stage::kCombine, [&] { assign->combine_backward(ex, p, dy, result, memory.dweight()); });
@@ -147,7 +156,7 @@ struct RoutedFfn::Impl {
     } else if (dense) {
       stage(Stage::kCombine, [&] {
         dense->combine_backward(ex, b, p, dy, result, memory.dcombine());
-        clear_padding(b, spec.experts * int64_t{router.needs.slots}, memory.dcombine());
+        clear_padding(ex, b, spec.experts * int64_t{router.needs.slots}, memory.dcombine());
       });
       stage(Stage::kExperts,
             [&] { experts->backward(ex, spec.experts, dense->begin(), weights(), grads(), in, result); });
@@ -155,9 +164,9 @@ struct RoutedFfn::Impl {
     } else {
       stage(Stage::kCombine, [&] {
         ops::axpby(ex, size, 1, dy, 0, result);
-        clear_padding(b, spec.width, result);
+        clear_padding(ex, b, spec.width, result);
       });
-      const ExpertGrads merged = merge->zeroed_grads(b);
+      const ExpertGrads merged = merge->zeroed_grads(ex, b);
       stage(Stage::kExperts,
             [&] { experts->backward(ex, b.n_rows, merge->begin(), merge->merged(), merged, source, result); });
       stage(Stage::kDispatch, [&] {
@@ -167,7 +176,7 @@ struct RoutedFfn::Impl {
     }
     if (memory.adds_output()) {
       ops::axpby(ex, size, 1, dy, 0, memory.doutput());
-      clear_padding(b, spec.width, memory.doutput());
+      clear_padding(ex, b, spec.width, memory.doutput());
     }
     router.backward(ex, info, b, p, dx, dresidual);
   }
@@ -186,8 +195,15 @@ void RoutedFfn::backward(const Exec& ex, const StepInfo& info, const SequenceBat
   impl_->backward(ex, info, sequences, x, dy, dx_add, dresidual_add);
 }
 
+void RoutedFfn::drain(const Exec& ex) {
+  if (impl_->assign) impl_->assign->drain(ex);
+  impl_->experts->drain(ex);
+  if (impl_->lent) impl_->lent->drain(ex);
+}
+
 Site::Kept RoutedFfn::kept() const {
   if (!impl_->assign) return {0, nullptr, nullptr, nullptr, nullptr};
+  if (router_.stream()) usage_error(spec().name, ": the kept pairs of a forward on a device stay there");
   const DispatchAssign& a = *impl_->assign;
   return {a.rows(), a.token(), a.expert(), a.entry(), impl_->memory.plan().weight};
 }

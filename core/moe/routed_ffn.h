@@ -4,6 +4,8 @@
 //   backward  combine, experts, dispatch reversed; dL/dplan -> router's backward -> dx, router gradients
 //
 // Experts are two-layer MLPs, [D] -> [H] -> [D], E of them per site, with GELU or SwiGLU (core/moe/experts.h).
+// Where Exec names a stream, all of it runs there: arena, parameters and every pointer of a call lie on its device,
+// nothing waits, and a pass can be recorded in a graph.
 // Shapes: T tokens, D width, E experts, H hidden.
 #pragma once
 #include <memory>
@@ -27,7 +29,8 @@ class RoutedFfn : public Site {
   // reads the residual stream adds its gradient into dresidual_add, which may be dy itself.
   void backward(const Exec&, const StepInfo&, const SequenceBatch&, const float* x, const float* dy, float* dx_add,
                 float* dresidual_add = nullptr);
-  Kept kept() const override;
+  Kept kept() const override;  // of a forward on the CPU
+  void drain(const Exec&) override;
 
  private:
   struct Impl;

@@ -25,16 +25,26 @@ class Site {
   const char* acausal(int32_t phase) const {
     return phase == SWY_TRAIN ? router_.needs.acausal_train : router_.needs.acausal_score;
   }
-  Load& load() { return router_.load; }  // accumulates over forwards until reset
+  // Accumulates over forwards until reset. What forwards on a device add is fetched by this call, which then waits for
+  // them, not through a reference taken earlier.
+  Load& load() {
+    router_.fetch();
+    return router_.load;
+  }
+  // Charges to the tally what depends on kept rows and was done on the device since the last time. They are counted
+  // there, as they are run (a replayed graph counts again), and nowhere else: whoever compares FLOPs with a budget asks
+  // here first, at the end of a step or an evaluation. Waits. Nothing to do for calls on the CPU.
+  virtual void drain(const Exec&) {}
   const std::vector<std::string>& aux_names() const { return router_.aux_names; }
-  const float* aux_values() const { return router_.memory.plan().aux; }  // [n_aux] of the last forward
-  double aux_loss() const {                                              // their weighted sum
+  // [n_aux] of the last forward; on a device as of the last load()
+  const float* aux_values() const { return router_.aux(); }
+  double aux_loss() const {  // their weighted sum
     double sum = 0;
     for (size_t i = 0; i < aux_names().size(); ++i) sum += double{router_.aux_weights[i]} * double{aux_values()[i]};
     return sum;
   }
   const std::vector<std::string>& metric_names() const { return router_.metric_names; }
-  const float* metric_values() const { return router_.memory.plan().metric; }  // [n_metrics] of the last forward
+  const float* metric_values() const { return router_.metric(); }  // [n_metrics], the same
 
   // The pairs kept from the last forward's ASSIGN plan, packed by expert, for analysis and tests; none for other plans.
   struct Kept {

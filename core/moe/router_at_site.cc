@@ -1,8 +1,10 @@
 #include "core/moe/router_at_site.h"
 
 #include <algorithm>
+#include <bit>
 
 #include "core/base/error.h"
+#include "core/moe/zero.h"
 
 namespace swy::moe {
 namespace {
@@ -12,6 +14,23 @@ Init init_of(int32_t abi) {
                                    Init::kTruncNormal, Init::kUniform, Init::kOrthogonal};
   return table[abi];
 }
+
+// A router's maths is fp32 on every device, whatever precision the experts have.
+class FullPrecision {
+ public:
+  explicit FullPrecision(Stream* s) : stream_(s) {
+    if (stream_) tf32_ = stream_->tf32, bf16_ = stream_->bf16, stream_->tf32 = stream_->bf16 = false;
+  }
+  ~FullPrecision() {
+    if (stream_) stream_->tf32 = tf32_, stream_->bf16 = bf16_;
+  }
+  FullPrecision(const FullPrecision&) = delete;
+  FullPrecision& operator=(const FullPrecision&) = delete;
+
+ private:
+  Stream* stream_;
+  bool tf32_ = false, bf16_ = false;
+};
 
 }  // namespace
 
@@ -24,10 +43,18 @@ RouterAtSite::RouterAtSite(SiteSpec s, Instance& router, Params& params, Arena& 
       recent(spec.experts),
       router_(router),
       params_(params),
+      arena_(arena),
       untold_kept_(spec.experts),
       untold_dropped_(spec.experts) {
   check_supported(router.router(), needs, spec);
   declare();
+  const auto span = [&](const char* name, int64_t bytes) {
+    return arena.reserve(spec.name + "." + name, arena.on_device() ? bytes : 0);
+  };
+  const int64_t load_bytes = LoadOnDevice::size(spec.experts) * static_cast<int64_t>(sizeof(int64_t));
+  device_recent_ = span("load.recent", load_bytes), device_total_ = span("load.total", load_bytes);
+  device_untold_ = span("load.untold", 2 * static_cast<int64_t>(sizeof(int32_t)) * spec.experts);
+  aux_.resize(needs.n_aux), metric_.resize(needs.n_metrics);
 }
 
 void RouterAtSite::declare() {
@@ -74,25 +101,59 @@ swy_plan RouterAtSite::plan(const Exec& ex, const StepInfo& info, const swy_batc
   Exec own = ex;
   own.experts = experts;
   swy_exec call = memory.exec(own, info, needs.scratch_forward);
-  std::fill_n(p.aux, needs.n_aux, 0.f);
-  std::fill_n(p.metric, needs.n_metrics, 0.f);
+  if (ex.stream && hook)
+    usage_error(spec.name, ": plans on a device cannot be looked at by a hook; run this on the CPU");
+  if (stream_ && stream_ != ex.stream) fetch();
+  stream_ = ex.stream;
+  set_zero(ex, p.aux, needs.n_aux);
+  set_zero(ex, p.metric, needs.n_metrics);
   recent.reset();
+  if constexpr (kWithCuda)
+    if (ex.stream) cuda::clear_load(*ex.stream, recent_on_device());
   swy_batch seen = b;
   if (hook) hook->before(spec, seen);
-  stage(Stage::kRouter, [&] { router_.forward(call, seen, state(), p); });
+  stage(Stage::kRouter, [&] {
+    const FullPrecision full(ex.stream);
+    router_.forward(call, seen, state(), p);
+  });
   if (hook) hook->after(spec, needs, seen, p);
   states = static_cast<const float*>(b.x.data);
   return p;
 }
 
-void RouterAtSite::book(const StepInfo& info) {
+void RouterAtSite::book(const Exec& ex, const StepInfo& info, const swy_batch& b, int64_t real_tokens) {
+  const bool training = info.phase == SWY_TRAIN;
+  if (ex.stream) {
+    if constexpr (kWithCuda)
+      cuda::book_load(*ex.stream, recent_on_device(), {arena_.as<int64_t>(device_total_), spec.experts},
+                      training ? arena_.as<int32_t>(device_untold_) : nullptr);
+    if (training) untold_tokens_ += b.mask ? real_tokens : b.x.shape[0];
+    return;
+  }
   load.book(recent);
-  if (info.phase != SWY_TRAIN) return;
+  if (!training) return;
   for (int32_t e = 0; e < spec.experts; ++e) {
     untold_kept_[e] += static_cast<int32_t>(recent.kept[e]);
     untold_dropped_[e] += static_cast<int32_t>(recent.dropped[e]);
   }
   untold_tokens_ += recent.tokens;
+}
+
+void RouterAtSite::fetch() {
+  if (!stream_) return;
+  stream_->wait();
+  std::vector<int64_t> total(static_cast<size_t>(LoadOnDevice::size(spec.experts)));
+  const auto bytes = static_cast<int64_t>(total.size() * sizeof(int64_t));
+  device_copy(total.data(), arena_.at(device_total_), bytes);
+  device_set(arena_.at(device_total_), 0, bytes);
+  const LoadOnDevice from{total.data(), spec.experts};
+  for (int32_t e = 0; e < spec.experts; ++e) load.kept[e] += from.kept()[e], load.dropped[e] += from.dropped()[e];
+  load.tokens += *from.tokens(), load.unrouted += *from.unrouted(), load.capacity += *from.capacity();
+  load.forwards += *from.forwards(), load.violations += std::bit_cast<double>(*(from.forwards() + 1));
+  const auto floats = [](std::vector<float>& to, const float* at) {
+    if (!to.empty()) device_copy(to.data(), at, static_cast<int64_t>(to.size() * sizeof(float)));
+  };
+  floats(aux_, memory.plan().aux), floats(metric_, memory.plan().metric);
 }
 
 void RouterAtSite::backward(const Exec& ex, const StepInfo& info, const swy_batch& b, const swy_plan& p, float* dx,
@@ -108,7 +169,10 @@ void RouterAtSite::backward(const Exec& ex, const StepInfo& info, const swy_batc
   d.aux = info.phase == SWY_TRAIN ? aux_weights.data() : no_aux_.data();
   swy_tensor of_input[2] = {b.x, b.x};
   of_input[0].data = dx, of_input[1].data = dresidual;
-  stage(Stage::kRouter, [&] { router_.backward(call, b, state(), p, d, of_input); });
+  stage(Stage::kRouter, [&] {
+    const FullPrecision full(ex.stream);
+    router_.backward(call, b, state(), p, d, of_input);
+  });
 }
 
 void RouterAtSite::update(const Exec& ex, const StepInfo& info) {
@@ -117,10 +181,14 @@ void RouterAtSite::update(const Exec& ex, const StepInfo& info) {
   swy_load l{};
   l.struct_size = sizeof l;
   l.kept = untold_kept_.data(), l.dropped = untold_dropped_.data(), l.tokens = untold_tokens_;
+  auto* untold = ex.stream ? arena_.as<int32_t>(device_untold_) : nullptr;
+  if (untold) l.kept = untold, l.dropped = untold + spec.experts;
+  const FullPrecision full(ex.stream);
   router_.update(call, spec.site, state(), l);
+  untold_tokens_ = 0;
+  if (untold) return set_zero(ex, reinterpret_cast<float*>(untold), 2 * int64_t{spec.experts});  // all bits 0
   std::fill(untold_kept_.begin(), untold_kept_.end(), 0);
   std::fill(untold_dropped_.begin(), untold_dropped_.end(), 0);
-  untold_tokens_ = 0;
 }
 
 }  // namespace swy::moe

@@ -8,6 +8,7 @@
 #include "core/device/exec.h"
 #include "core/device/params.h"
 #include "core/moe/call_memory.h"
+#include "core/moe/cuda.h"
 #include "core/moe/load.h"
 #include "core/moe/plan_hook.h"
 #include "core/moe/site.h"
@@ -39,7 +40,7 @@ class RouterAtSite {
   const CallMemory memory;
   std::vector<std::string> aux_names, metric_names;
   std::vector<float> aux_weights;
-  Load load, recent;  // since reset(); of the last forward
+  Load load, recent;  // since reset(); of the last forward. On a device `recent` is empty and fetch() adds to `load`
   StageObserver* observer = nullptr;
   PlanHook* hook = nullptr;
   SiteExperts* experts = nullptr;  // what the router may run by itself; null: nothing
@@ -48,13 +49,21 @@ class RouterAtSite {
   // ---- forward ----
   // The router's plan for this batch; starts `recent` afresh for the dispatchers to add to.
   swy_plan plan(const Exec&, const StepInfo&, const swy_batch&);
-  void book(const StepInfo&);  // `recent` has happened
+  void book(const Exec&, const StepInfo&, const swy_batch&, int64_t real_tokens);  // `recent` has happened
+  LoadOnDevice recent_on_device() const { return {arena_.as<int64_t>(device_recent_), spec.experts}; }
 
   // ---- backward ----
   // The router's own backward pass from dL/dplan, which the dispatchers left in `memory`; in training the auxiliary
   // losses too, which no other phase has (attacks differentiate the model as it is used). Adds into its gradients and
   // into dx and dresidual [T, D]; dresidual may be null when the router does not read the residual stream.
   void backward(const Exec&, const StepInfo&, const swy_batch&, const swy_plan&, float* dx, float* dresidual);
+
+  // What the last forwards on a device left there, brought to the host: waits for them, adds to `load`, and refreshes
+  // aux() and metric(). Nothing when there were none.
+  void fetch();
+  const float* aux() const { return stream_ ? aux_.data() : memory.plan().aux; }           // [n_aux]
+  const float* metric() const { return stream_ ? metric_.data() : memory.plan().metric; }  // [n_metrics]
+  const Stream* stream() const { return stream_; }  // of the last forward; null: it ran on the CPU
 
   const swy_router& router() const { return router_.router(); }
 
@@ -72,11 +81,16 @@ class RouterAtSite {
   swy_state state();
   Instance& router_;
   Params& params_;
+  Arena& arena_;
   std::vector<int> params_of_, buffers_of_;  // handles in params_
   std::vector<swy_tensor> param_, grad_, buffer_;
   std::vector<float> no_aux_;                          // [n_aux] zeros
   std::vector<int32_t> untold_kept_, untold_dropped_;  // what the router has not been told in update() yet
   int64_t untold_tokens_ = 0;
+  // On a device: `recent` and the sum since fetch(); [2 E] what update() has not been told, kept and dropped.
+  int device_recent_, device_total_, device_untold_;
+  Stream* stream_ = nullptr;
+  std::vector<float> aux_, metric_;  // as fetched
 };
 
 }  // namespace swy::moe

@@ -10,10 +10,10 @@
 namespace swy::moe {
 
 // body(exec, thread, i) for i in [0, n). Few pieces (fewer than two per thread) run one after the other with threaded
-// ops instead, as thread 0.
+// ops instead, as thread 0; so do all where they are only enqueued to a device.
 template <class Body>
 void for_each_task(const Exec& ex, int64_t n, Body&& body) {
-  if (n < 2 * thread_count() || thread_count() == 1) {
+  if (ex.stream || n < 2 * thread_count() || thread_count() == 1) {
     for (int64_t i = 0; i < n; ++i) body(ex, 0, i);
     return;
   }

@@ -80,8 +80,8 @@ struct Product {
   cublasLtMatrixLayout_t left, right, out;
   cublasLtMatmulAlgo_t algorithm;
 };
-using Shape =
-    std::tuple<int, cudaDataType, bool, bool, bool, int64_t, int64_t, int64_t, int64_t, int64_t, int64_t, int64_t>;
+using Shape = std::tuple<int, cudaDataType, cublasComputeType_t, bool, bool, int64_t, int64_t, int64_t, int64_t,
+                         int64_t, int64_t, int64_t>;
 
 struct Products {
   std::mutex lock;
@@ -99,13 +99,18 @@ Products& products() {
   return all;
 }
 
+// Of products of fp32 matrices; those of bf16 ones are summed in fp32 anyway.
+cublasComputeType_t precision(const Stream& s, cudaDataType type) {
+  if (type != CUDA_R_32F) return CUBLAS_COMPUTE_32F;
+  return s.bf16 ? CUBLAS_COMPUTE_32F_FAST_16BF : s.tf32 ? CUBLAS_COMPUTE_32F_FAST_TF32 : CUBLAS_COMPUTE_32F;
+}
+
 Product make(Stream& s, cublasLtHandle_t handle, cudaDataType type, bool trans_a, bool trans_b, int64_t m, int64_t n,
              int64_t k, int64_t lda, int64_t ldb, int64_t ldc) {
   const Library& blas = library();
   Product p{};
   const cublasOperation_t left = trans_b ? CUBLAS_OP_T : CUBLAS_OP_N, right = trans_a ? CUBLAS_OP_T : CUBLAS_OP_N;
-  SWY_BLAS_CHECK(
-      blas.new_product(&p.description, s.tf32 ? CUBLAS_COMPUTE_32F_FAST_TF32 : CUBLAS_COMPUTE_32F, CUDA_R_32F));
+  SWY_BLAS_CHECK(blas.new_product(&p.description, precision(s, type), CUDA_R_32F));
   SWY_BLAS_CHECK(blas.set(p.description, CUBLASLT_MATMUL_DESC_TRANSA, &left, sizeof left));
   SWY_BLAS_CHECK(blas.set(p.description, CUBLASLT_MATMUL_DESC_TRANSB, &right, sizeof right));
   const auto layout = [&](cublasLtMatrixLayout_t* l, cudaDataType of, int64_t rows, int64_t cols, int64_t ld) {
@@ -142,7 +147,7 @@ void multiply(Stream& s, cudaDataType type, bool trans_a, bool trans_b, int64_t 
   Products& all = products();
   const std::lock_guard hold(all.lock);
   const cublasLtHandle_t handle = all.handle_of(s.device());
-  const Shape shape{s.device(), type, s.tf32, trans_a, trans_b, m, n, k, lda, ldb, ldc, s.scratch_bytes()};
+  const Shape shape{s.device(), type, precision(s, type), trans_a, trans_b, m, n, k, lda, ldb, ldc, s.scratch_bytes()};
   auto at = all.known.find(shape);
   if (at == all.known.end())
     at = all.known.emplace(shape, make(s, handle, type, trans_a, trans_b, m, n, k, lda, ldb, ldc)).first;

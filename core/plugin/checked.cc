@@ -227,12 +227,15 @@ swy_status cost(void* self, const swy_site* site, swy_cost* out, swy_exec* exec)
   return guarded(exec, "cost", [&] { return inner_of(s).cost(s.inner, site, out, exec); });
 }
 
+// What is checked are numbers in host memory; calls on a device go through as they are.
+bool on_device(const swy_exec& exec) { return exec.device != SWY_CPU; }
+
 swy_status forward(void* self, swy_exec* exec, const swy_batch* batch, const swy_state* state, swy_plan* plan) {
   Self& s = self_of(self);
   const swy_router& router = inner_of(s);
   const auto site = s.sites.find(batch->site);
   bool* seen = site == s.sites.end() ? nullptr : &site->second.forward[exec->phase & 3];
-  if (!seen || (*seen && s.wrapped->checking == Checking::kFirst))
+  if (on_device(*exec) || !seen || (*seen && s.wrapped->checking == Checking::kFirst))
     return router.forward(s.inner, exec, batch, state, plan);
   *seen = true;
   const swy_needs& n = site->second.needs;
@@ -265,7 +268,7 @@ swy_status backward(void* self, swy_exec* exec, const swy_batch* batch, const sw
   const swy_router& router = inner_of(s);
   const auto site = s.sites.find(batch->site);
   bool* seen = site == s.sites.end() ? nullptr : &site->second.backward;
-  if (!seen || (*seen && s.wrapped->checking == Checking::kFirst))
+  if (on_device(*exec) || !seen || (*seen && s.wrapped->checking == Checking::kFirst))
     return router.backward(s.inner, exec, batch, state, plan, dplan, dx);
   *seen = true;
   const swy_needs& n = site->second.needs;
@@ -299,7 +302,7 @@ swy_status update(void* self, swy_exec* exec, int32_t site, const swy_state* sta
   Self& s = self_of(self);
   const swy_router& router = inner_of(s);
   const auto known = s.sites.find(site);
-  if (known == s.sites.end() || s.wrapped->checking == Checking::kFirst)
+  if (on_device(*exec) || known == s.sites.end() || s.wrapped->checking == Checking::kFirst)
     return router.update(s.inner, exec, site, state, load);
   StepCall c(kPoison, *exec);
   c.memory_of(Shadow::Use::kAdd);

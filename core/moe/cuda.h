@@ -1,0 +1,112 @@
+// The parts of this folder that run on a CUDA device. Each does what the host's loop of the same class does, in the
+// same order where order matters, and enqueues only: sizes that depend on a plan stay on the device, grids are as large
+// as any plan could ask for. T tokens, E experts, N packed rows, D width, H hidden.
+#pragma once
+#include <cstdint>
+
+#include "core/abi/router.h"
+#include "core/device/device.h"
+#include "core/moe/batch_tables.h"
+#include "core/ops/ffn.h"
+
+namespace swy::moe {
+
+struct ExpertWeights;
+struct ExpertGrads;
+
+// Where the tables of a call lie (call_memory.h).
+struct TableMemory {
+  int32_t *position, *sequence_begin, *group_begin, *group_capacity;
+  int64_t* sequence_id;
+  int32_t *row_begin, *row_previous;
+};
+
+// A Load on a device, as one array; `recent` of RouterAtSite without the last two.
+struct LoadOnDevice {
+  int64_t* base = nullptr;
+  int32_t experts = 0;
+  SWY_HOST_DEVICE int64_t* kept() const { return base; }                  // [E]
+  SWY_HOST_DEVICE int64_t* dropped() const { return base + experts; }     // [E]
+  SWY_HOST_DEVICE int64_t* tokens() const { return base + 2 * experts; }  // and so on, one each
+  SWY_HOST_DEVICE int64_t* unrouted() const { return tokens() + 1; }
+  SWY_HOST_DEVICE int64_t* capacity() const { return tokens() + 2; }
+  SWY_HOST_DEVICE int64_t* forwards() const { return tokens() + 3; }
+  SWY_HOST_DEVICE double* violations() const { return reinterpret_cast<double*>(tokens() + 4); }
+  static int64_t size(int32_t experts) { return 2 * int64_t{experts} + 5; }  // elements
+};
+
+// The memory of DispatchAssign. n = *(begin + E) is known on the device alone.
+struct AssignMemory {
+  int32_t experts, row_kind, pieces;  // pieces: of one plan entry
+  int64_t max_assign, max_rows, chunks;
+  int64_t* begin;                               // [E + 1]
+  int32_t *token, *expert, *entry, *slot;       // [N] each; [max_assign * pieces] place among the expert's rows, or -1
+  int32_t *used, *group;                        // [groups, E]; [T]
+  int32_t *token_begin, *token_rows, *cursor;   // [T + 1]; [N]; [T]
+  int32_t *histogram, *order, *claims, *taken;  // [E, chunks]; [max_assign] entries by expert; [E + 1]; [E]
+  int32_t* real;                                // [B] tokens of a sequence that are not padding (coarse rows)
+  float* dot;                                   // [N] (coarse rows)
+  int64_t* done;                                // [2] rows packed in forward, and gone through in backward
+};
+
+// A plan's list is counted in chunks of 1024 entries.
+inline int64_t assign_chunks(int64_t max_assign) { return (max_assign + 1023) / 1024; }
+
+namespace cuda {
+
+void write_tables(Stream&, const BatchTables&, bool one_row, const int32_t* first_position, const TableMemory&);
+
+// ---- load ----
+void clear_load(Stream&, const LoadOnDevice&);
+// total.book(recent), and what update() will be told: untold [2 E], kept and dropped, when not null.
+void book_load(Stream&, const LoadOnDevice& recent, const LoadOnDevice& total, int32_t* untold);
+// Sets the rows of x[T, width] whose mask is 0 to zero; nothing where mask is null.
+void clear_padding(Stream&, const swy_batch&, int64_t width, float* x);
+
+// ---- ASSIGN ----
+void assign_pack(Stream&, const AssignMemory&, const swy_batch&, const swy_plan&, const LoadOnDevice&);
+void assign_gather(Stream&, const AssignMemory&, int64_t width, const float* x, float* packed);
+void assign_combine(Stream&, const AssignMemory&, const swy_plan&, int64_t tokens, int64_t width, const float* out,
+                    float* y_add);
+void assign_combine_backward(Stream&, const AssignMemory&, const swy_plan&, int64_t width, const float* dy, float* out,
+                             float* dweight);
+void assign_gather_backward(Stream&, const AssignMemory&, int64_t tokens, int64_t width, const float* dpacked,
+                            float* dx_add);
+
+// ---- experts lent to a router: n rows of its choice, index [n] in [0, E) or -1 ----
+// Of AssignMemory: experts, max_assign = n, chunks, histogram, order, claims, taken. begin [E + 1] = from + the packed
+// rows before.
+void lent_pack(Stream&, const AssignMemory&, int64_t from, const int32_t* index, int64_t* begin, const LoadOnDevice&);
+// packed[j] = x[order[j]]; y[order[j]] += packed[j]. *done += rows.
+void lent_gather(Stream&, const AssignMemory&, int64_t width, const float* x, float* packed, int64_t* done);
+void lent_scatter_add(Stream&, const AssignMemory&, int64_t width, const float* packed, float* y_add, int64_t* done);
+
+// ---- DENSE ----
+void dense_pack(Stream&, const swy_batch&, int32_t experts, int64_t slots, int64_t* begin, const LoadOnDevice&);
+// One group's [E, run] block of packed rows [E, groups, run], gathered or put back.
+void dense_move(Stream&, bool gather, int32_t experts, int64_t groups, int64_t group, int64_t run, float* packed,
+                float* block);
+
+// ---- MERGE ----
+// mass [2 R]: room. Loads are the shares of the mixing weights, in whole tokens.
+void merge_pack(Stream&, const swy_batch&, const swy_plan&, int32_t experts, int64_t* begin, float* mass,
+                const LoadOnDevice&);
+
+// ---- experts ----
+struct ExpertSizes {
+  int32_t experts, width, hidden;
+  int64_t max_rows;
+  ops::ActivationKind activation;
+  int32_t pre_columns() const { return static_cast<int32_t>(ops::pre_columns(activation, hidden)); }
+};
+// begin [E + 1] on the device. pre [N, H or 2 H] and act [N, H] are kept for backward.
+void experts_forward(Stream&, const ExpertSizes&, const int64_t* begin, const ExpertWeights&, const float* x,
+                     float* pre, float* act, float* y);
+// dpre [N, H or 2 H]: room. dy becomes dx in place; weight gradients are added.
+void experts_backward(Stream&, const ExpertSizes&, const int64_t* begin, const ExpertWeights&, const ExpertGrads&,
+                      const float* x, const float* pre, const float* act, float* dpre, float* dy);
+// done[0] += rows, done[1] += chunks of `chunk` rows: what the experts are charged for.
+void count_rows(Stream&, int32_t experts, const int64_t* begin, int64_t chunk, int64_t* done);
+
+}  // namespace cuda
+}  // namespace swy::moe
