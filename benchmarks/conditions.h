@@ -4,7 +4,7 @@
 //
 //   clean       the data as it is, over the same images or tokens: what all others are compared with
 //   corruption  images: 15 corruptions x 5 severities (quick: 4 of them at severity 3)
-//   noise       text: every noise at each of its rates (quick: 3 of them at their middle rate)
+//   noise       text: every noise at each of its rates (quick: 4 of them at their middle rate)
 //   attack      images: FGSM and PGD in the L-infinity ball of 1/255 and 2/255 (quick: FGSM, 2/255)
 //   shift       other data sets of the same form, where the suite names some
 //   order       the same data with images or windows reversed or shuffled: what company does to a token
