@@ -201,8 +201,9 @@ void Run::measure_robustness(const std::function<void(const Progress&)>& on_prog
   if (cell_.suite.robustness.level == "none" || diverged()) return;
   model::Optimizer& optimizer = trainer_.optimizer();
   if (optimizer.has_ema()) optimizer.swap_ema();
-  // Beside the model that is looked at: kept by this run, or by the one that trained it.
-  const std::filesystem::path folder = cell_.models.empty() ? record_path_.parent_path() : cell_.models;
+  // Beside the model that is looked at: kept by the run that trained it, or by this one.
+  const bool taken = !cell_.models.empty() && std::filesystem::exists(model_path(cell_, cell_.models));
+  const std::filesystem::path folder = taken ? cell_.models : record_path_.parent_path();
   RobustnessRun robustness(cell_, *workload_, early_model_path(cell_, folder));
   const Stopwatch watch;
   record_["robustness"] = robustness.run([&](size_t done, size_t all) {
