@@ -59,7 +59,7 @@ void prefix(Stream& s, int64_t n, const int32_t* in, Out* out) {
 
 template <class F>
 __global__ void __launch_bounds__(kThreads) counting_kernel(F f) {
-  extern __shared__ int32_t counter[];
+  SWY_DYNAMIC_SHARED(int32_t, counter);
   f(static_cast<int64_t>(blockIdx.x), counter);
 }
 // f(i, counter[n_counters] in shared memory) by a block of kThreads for i in [0, n).
@@ -69,8 +69,8 @@ void counting(Stream& s, int64_t n, int64_t n_counters, const char* of, F f) {
   if (n_counters > kMostCounters)
     throw DeviceError(cat("a site has ", n_counters, " ", of, "; at most ", kMostCounters, " can be counted"));
   if (n > kMostBlocks) throw DeviceError(cat("a plan of ", n, " chunks is too large for one launch"));
-  counting_kernel<<<static_cast<unsigned>(n), kThreads, static_cast<size_t>(n_counters) * sizeof(int32_t), queue(s)>>>(
-      f);
+  SWY_LAUNCH(static_cast<unsigned>(n), kThreads, static_cast<size_t>(n_counters) * sizeof(int32_t), queue(s),
+             counting_kernel, f);
   SWY_CUDA_CHECK(cudaGetLastError());
 }
 

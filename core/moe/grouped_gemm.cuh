@@ -11,12 +11,11 @@
 // bit. Products are fp32, or on tensor cores TF32 (mma.sync m16n8k8) or BF16 (m16n8k16) with fp32 sums, where the
 // stream allows it; operands stay fp32 in memory and are rounded to nearest on their way into registers.
 #pragma once
-#include <cuda_runtime.h>
-
 #include <algorithm>
 #include <type_traits>
 
 #include "core/moe/tiles.h"
+#include "core/ops/instructions.cuh"
 #include "core/ops/launch.cuh"
 
 namespace swy::moe::cuda {
@@ -31,21 +30,6 @@ struct Operand {
   int32_t depth;      // all of k
 };
 
-template <int kBytes>
-__device__ inline void copy_async(float* to, const float* from, bool wanted) {
-  const auto at = static_cast<unsigned>(__cvta_generic_to_shared(to));
-  const int bytes = wanted ? kBytes : 0;  // the rest is filled with zeros
-  if constexpr (kBytes == 16)
-    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(at), "l"(from), "r"(bytes));
-  else
-    asm volatile("cp.async.ca.shared.global [%0], [%1], 4, %2;" ::"r"(at), "l"(from), "r"(bytes));
-}
-__device__ inline void close_copies() { asm volatile("cp.async.commit_group;" ::); }
-template <int kPending>
-__device__ inline void await_copies() {
-  asm volatile("cp.async.wait_group %0;" ::"n"(kPending) : "memory");
-}
-
 // Slice [from, from + 16) of an operand into shared memory. kDeep: its depth runs fastest. kVec: numbers per copy; 4
 // asks for ld, the fastest extent and the base to be multiples of 4 numbers.
 template <class Math, bool kDeep, int kVec>
@@ -57,7 +41,7 @@ __device__ inline void load_slice(const Operand& o, int32_t from, float* to) {
     const int row = kDeep ? slow : fast, depth = from + (kDeep ? fast : slow);
     const bool inside = row < o.rows && depth < o.depth;
     const int64_t offset = kDeep ? int64_t{row} * o.ld + depth : int64_t{depth} * o.ld + row;
-    copy_async<kVec * 4>(to + slow * kStride + fast, o.base + (inside ? offset : 0), inside);
+    ops::cuda::copy_async<kVec * 4>(to + slow * kStride + fast, o.base + (inside ? offset : 0), inside);
   }
 }
 
@@ -119,11 +103,6 @@ struct TensorMath : Strides<kOfDeep, kOfFlat> {
 
 // A lane reads (row, depth) = (lane / 4, lane % 4): 20 = 4 * 5 and 136 = 4 * 34 put a warp's 32 into 32 banks.
 struct Tf32Math : TensorMath<20, 136> {
-  __device__ static unsigned rounded(float v) {
-    unsigned bits;
-    asm("cvt.rna.tf32.f32 %0, %1;" : "=r"(bits) : "f"(v));
-    return bits;
-  }
   template <bool kDeepA, bool kDeepB>
   __device__ void add(const float* a, const float* b) {
     const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
@@ -133,23 +112,20 @@ struct Tf32Math : TensorMath<20, 136> {
       unsigned left[4][4], right[4][2];
 #pragma unroll
       for (int i = 0; i < 4; ++i) {
-        left[i][0] = rounded(at<kDeepA>(a, row + 16 * i, step + d));
-        left[i][1] = rounded(at<kDeepA>(a, row + 16 * i + 8, step + d));
-        left[i][2] = rounded(at<kDeepA>(a, row + 16 * i, step + d + 4));
-        left[i][3] = rounded(at<kDeepA>(a, row + 16 * i + 8, step + d + 4));
+        left[i][0] = ops::cuda::tf32_bits(at<kDeepA>(a, row + 16 * i, step + d));
+        left[i][1] = ops::cuda::tf32_bits(at<kDeepA>(a, row + 16 * i + 8, step + d));
+        left[i][2] = ops::cuda::tf32_bits(at<kDeepA>(a, row + 16 * i, step + d + 4));
+        left[i][3] = ops::cuda::tf32_bits(at<kDeepA>(a, row + 16 * i + 8, step + d + 4));
       }
 #pragma unroll
       for (int j = 0; j < 4; ++j) {
-        right[j][0] = rounded(at<kDeepB>(b, column + 8 * j, step + d));
-        right[j][1] = rounded(at<kDeepB>(b, column + 8 * j, step + d + 4));
+        right[j][0] = ops::cuda::tf32_bits(at<kDeepB>(b, column + 8 * j, step + d));
+        right[j][1] = ops::cuda::tf32_bits(at<kDeepB>(b, column + 8 * j, step + d + 4));
       }
 #pragma unroll
       for (int i = 0; i < 4; ++i)
 #pragma unroll
-        for (int j = 0; j < 4; ++j)
-          asm("mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
-              : "+f"(sum[i][j][0]), "+f"(sum[i][j][1]), "+f"(sum[i][j][2]), "+f"(sum[i][j][3])
-              : "r"(left[i][0]), "r"(left[i][1]), "r"(left[i][2]), "r"(left[i][3]), "r"(right[j][0]), "r"(right[j][1]));
+        for (int j = 0; j < 4; ++j) ops::cuda::multiply_tf32(sum[i][j], left[i], right[j]);
     }
   }
 };
@@ -164,9 +140,7 @@ struct Bf16Math : TensorMath<24, 132> {
       v = *reinterpret_cast<const float2*>(slice + row * kDeep + depth);
     else
       v = {at<false>(slice, row, depth), at<false>(slice, row, depth + 1)};
-    unsigned bits;  // the lower depth in the lower half
-    asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(bits) : "f"(v.y), "f"(v.x));
-    return bits;
+    return ops::cuda::bf16_pair(v.x, v.y);
   }
   template <bool kDeepA, bool kDeepB>
   __device__ void add(const float* a, const float* b) {
@@ -189,10 +163,7 @@ struct Bf16Math : TensorMath<24, 132> {
 #pragma unroll
     for (int i = 0; i < 4; ++i)
 #pragma unroll
-      for (int j = 0; j < 4; ++j)
-        asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
-            : "+f"(sum[i][j][0]), "+f"(sum[i][j][1]), "+f"(sum[i][j][2]), "+f"(sum[i][j][3])
-            : "r"(left[i][0]), "r"(left[i][1]), "r"(left[i][2]), "r"(left[i][3]), "r"(right[j][0]), "r"(right[j][1]));
+      for (int j = 0; j < 4; ++j) ops::cuda::multiply_bf16(sum[i][j], left[i], right[j]);
   }
 };
 
@@ -211,7 +182,7 @@ template <class Math, Form kForm, int kVec, class Epilogue>
 __global__ void __launch_bounds__(kGemmThreads, 2) grouped_kernel(Grouped g, Epilogue epilogue) {
   constexpr bool kWeights = kForm == Form::kWeights, kDeepA = !kWeights, kDeepB = kForm == Form::kRowsTransposed;
   constexpr int kSlice = Math::kSlice;
-  extern __shared__ __align__(16) float shared[];
+  SWY_DYNAMIC_SHARED(float, shared);
   float *const slices_a = shared, *const slices_b = shared + kStages * kSlice;
   auto* const first = reinterpret_cast<int32_t*>(shared + 2 * kStages * kSlice);  // [E + 1]
   const auto across = static_cast<int32_t>(tiles_of(g.n, kSide));
@@ -245,17 +216,17 @@ __global__ void __launch_bounds__(kGemmThreads, 2) grouped_kernel(Grouped g, Epi
         load_slice<Math, kDeepA, kVec>(a, slice * kDepth, slices_a + slice % kStages * kSlice);
         load_slice<Math, kDeepB, kVec>(b, slice * kDepth, slices_b + slice % kStages * kSlice);
       }
-      close_copies();  // an empty group at the end keeps the count of what is pending
+      ops::cuda::close_copies();  // an empty group at the end keeps the count of what is pending
     };
     Math math;
     for (int slice = 0; slice + 1 < kStages; ++slice) load(slice);
     for (int slice = 0; slice < slices; ++slice) {
-      await_copies<kStages - 2>();
+      ops::cuda::await_copies<kStages - 2>();
       __syncthreads();  // this slice is there for all, and nobody reads the one that is overwritten next
       load(slice + kStages - 1);
       math.template add<kDeepA, kDeepB>(slices_a + slice % kStages * kSlice, slices_b + slice % kStages * kSlice);
     }
-    await_copies<0>();
+    ops::cuda::await_copies<0>();
     __syncthreads();  // before the next tile's first slices
     math.each([&](int i, int j, float v) {
       if (i < m && j < n) epilogue(e, (kWeights ? 0 : begin) + row + i, column + j, v);
@@ -277,8 +248,8 @@ void launch(Stream& s, const Grouped& g, int64_t max_rows, const Epilogue& epilo
   const int64_t tiles = down * tiles_of(g.n, kSide), most = 2 * int64_t{processors};
   if (tiles > 0x7fffffff) throw DeviceError(cat("experts of ", tiles, " tiles are too large for one launch"));
   if (tiles == 0) return;
-  kernel<<<static_cast<unsigned>(tiles < most ? tiles : most), kGemmThreads, static_cast<size_t>(bytes), stream>>>(
-      g, epilogue);
+  SWY_LAUNCH(static_cast<unsigned>(tiles < most ? tiles : most), kGemmThreads, static_cast<size_t>(bytes), stream,
+             kernel, g, epilogue);
   SWY_CUDA_CHECK(cudaGetLastError());
 }
 

@@ -151,8 +151,8 @@ template <int kDim, int kTile>
 __global__ void __launch_bounds__(kThreads)
     attention_kernel(AttentionShape s, int64_t tiles, const float* qkv, float* out, float* lse) {
   constexpr int kRows = kTile / kLanes;
-  extern __shared__ float4 room[];
-  float *query = reinterpret_cast<float*>(room), *other = query + kTile * (kDim + kPad);
+  SWY_DYNAMIC_SHARED(float, room);
+  float *query = room, *other = query + kTile * (kDim + kPad);
   float* weight = other + kTile * (kDim + kPad);
   const Head head(s, tiles, kTile);
   const int x = threadIdx.x % kLanes, y = threadIdx.x / kLanes;
@@ -224,9 +224,9 @@ __global__ void __launch_bounds__(kThreads)
     attention_backward_kernel(AttentionShape s, int64_t tiles, const float* qkv, const float* lse, const float* delta,
                               const float* dout, float* dqkv) {
   constexpr int kRows = kTile / kLanes, kFloats = kTile * (kDim + kPad);
-  extern __shared__ float4 room[];
+  SWY_DYNAMIC_SHARED(float, room);
   // Products: scores of `own` with `other`, dP of `own_d` with `other_d`. Queries go with dO, keys with V.
-  float *own = reinterpret_cast<float*>(room), *own_d = own + kFloats, *other = own_d + kFloats;
+  float *own = room, *own_d = own + kFloats, *other = own_d + kFloats;
   float *other_d = other + kFloats, *weight = other_d + kFloats;
   const Head head(s, tiles, kTile);
   const int x = threadIdx.x % kLanes, y = threadIdx.x / kLanes;
@@ -289,7 +289,7 @@ void launch(Stream& stream, const AttentionShape& s, int tile, int64_t bytes, Ke
   if (n > kMostBlocks) throw DeviceError(cat("attention over ", s.sequences, " sequences is too large for one launch"));
   const cudaStream_t to = queue(stream);
   SWY_CUDA_CHECK(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(bytes)));
-  kernel<<<static_cast<unsigned>(n), kThreads, static_cast<size_t>(bytes), to>>>(s, tiles, arguments...);
+  SWY_LAUNCH(static_cast<unsigned>(n), kThreads, static_cast<size_t>(bytes), to, kernel, s, tiles, arguments...);
   SWY_CUDA_CHECK(cudaGetLastError());
 }
 

@@ -8,6 +8,7 @@
 #include <cstdint>
 
 #include "core/device/cuda.h"
+#include "core/device/kernel.cuh"
 #include "core/ops/places.h"
 
 namespace swy::ops::cuda {
@@ -30,7 +31,7 @@ template <class F>
 void each(Stream& s, int64_t n, F f) {
   if (n <= 0) return;
   const int64_t grid = (n + 255) / 256;
-  each_kernel<<<static_cast<unsigned>(grid < 65536 ? grid : 65536), 256, 0, queue(s)>>>(n, f);
+  SWY_LAUNCH(static_cast<unsigned>(grid < 65536 ? grid : 65536), 256, 0, queue(s), each_kernel, n, f);
   SWY_CUDA_CHECK(cudaGetLastError());
 }
 
@@ -43,7 +44,7 @@ template <class F>
 void blocks(Stream& s, int64_t n, int threads, F f) {
   if (n <= 0) return;
   if (n > kMostBlocks) throw DeviceError(cat("an op over ", n, " items is too large for one launch"));
-  blocks_kernel<<<static_cast<unsigned>(n), static_cast<unsigned>(threads), 0, queue(s)>>>(f);
+  SWY_LAUNCH(static_cast<unsigned>(n), static_cast<unsigned>(threads), 0, queue(s), blocks_kernel, f);
   SWY_CUDA_CHECK(cudaGetLastError());
 }
 // One block per row of `cols` elements.
@@ -63,7 +64,7 @@ void warps(Stream& s, int64_t n, F f) {
   if (n <= 0) return;
   const int64_t grid = (n + 7) / 8;
   if (grid > kMostBlocks) throw DeviceError(cat("an op over ", n, " items is too large for one launch"));
-  warps_kernel<<<static_cast<unsigned>(grid), 256, 0, queue(s)>>>(n, f);
+  SWY_LAUNCH(static_cast<unsigned>(grid), 256, 0, queue(s), warps_kernel, n, f);
   SWY_CUDA_CHECK(cudaGetLastError());
 }
 
@@ -178,7 +179,8 @@ void columns(Stream& s, int64_t n_seg, const int32_t* seg, int64_t rows, int64_t
   const int64_t tiles = (cols + width - 1) / width;
   if (n_seg * tiles > kMostBlocks)
     throw DeviceError(cat("an op over ", n_seg, " segments is too large for one launch"));
-  columns_kernel<<<static_cast<unsigned>(n_seg * tiles), dim3(width, height), 0, queue(s)>>>(seg, rows, cols, tiles, f);
+  SWY_LAUNCH(static_cast<unsigned>(n_seg * tiles), dim3(width, height), 0, queue(s), columns_kernel, seg, rows, cols,
+             tiles, f);
   SWY_CUDA_CHECK(cudaGetLastError());
 }
 
@@ -217,7 +219,7 @@ template <class F>
 void cells(Stream& s, int64_t rows, int64_t cols, F f) {
   if (rows <= 0 || cols <= 0) return;
   const Cover c(rows, cols, 4, kMostBlocks);
-  cells_kernel<<<c.blocks(), c.threads, 0, queue(s)>>>(c, f);
+  SWY_LAUNCH(c.blocks(), c.threads, 0, queue(s), cells_kernel, c, f);
   SWY_CUDA_CHECK(cudaGetLastError());
 }
 
@@ -251,7 +253,7 @@ void column_sums(Stream& s, int64_t rows, int64_t cols, float* add, F f) {
   const int64_t down = kBlocks / ((cols + kWarp - 1) / kWarp);
   const Cover c(rows, cols, 8, down > 1 ? down : 1);
   float* parts = add ? s.scratch<float>(c.down * kSums * cols) : nullptr;
-  column_sums_kernel<kSums><<<c.blocks(), c.threads, 0, queue(s)>>>(c, parts, f);
+  SWY_LAUNCH(c.blocks(), c.threads, 0, queue(s), column_sums_kernel<kSums>, c, parts, f);
   SWY_CUDA_CHECK(cudaGetLastError());
   if (!add) return;
   const int64_t n = kSums * cols;

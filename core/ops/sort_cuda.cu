@@ -64,7 +64,7 @@ __global__ void sort_kernel(const int32_t* seg, bool descending, const float* ke
 void sort_segments(Stream& s, int64_t n_seg, const int32_t* seg, int64_t, bool descending, const float* key,
                    int32_t* index, int32_t* work) {
   if (n_seg == 0) return;
-  sort_kernel<<<static_cast<unsigned>(n_seg), kSortThreads, 0, queue(s)>>>(seg, descending, key, index, work);
+  SWY_LAUNCH(static_cast<unsigned>(n_seg), kSortThreads, 0, queue(s), sort_kernel, seg, descending, key, index, work);
   SWY_CUDA_CHECK(cudaGetLastError());
 }
 
@@ -218,8 +218,8 @@ void bucket(Stream& s, int64_t rows, int32_t n_keys, const int32_t* key, const u
             int32_t* begin) {
   const int64_t places = int64_t{n_keys} + 1, even = (places + 255) / 256;
   const int64_t owned = even < kMostKeys ? even : kMostKeys;
-  bucket_kernel<<<static_cast<unsigned>((places + owned - 1) / owned), kRun, 0, queue(s)>>>(rows, n_keys, owned, key,
-                                                                                            mask, order, begin);
+  SWY_LAUNCH(static_cast<unsigned>((places + owned - 1) / owned), kRun, 0, queue(s), bucket_kernel, rows, n_keys, owned,
+             key, mask, order, begin);
   SWY_CUDA_CHECK(cudaGetLastError());
 }
 

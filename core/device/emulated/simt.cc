@@ -1,0 +1,275 @@
+#include "core/device/emulated/simt.h"
+
+#include <sys/mman.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <cstdlib>
+#include <deque>
+#include <mutex>
+#include <vector>
+
+// What a function must keep across a call, kept on the stack that is left, and the other stack taken: the whole of a
+// switch between fibers. System V x86-64; other machines would need their own few lines.
+#ifndef __x86_64__
+#error "core/device/emulated switches fibers on x86-64 alone"
+#endif
+asm(R"(
+.text
+.globl swy_switch_fiber
+.type swy_switch_fiber,@function
+swy_switch_fiber:
+  pushq %rbp
+  pushq %rbx
+  pushq %r12
+  pushq %r13
+  pushq %r14
+  pushq %r15
+  movq %rsp, (%rdi)
+  movq %rsi, %rsp
+  popq %r15
+  popq %r14
+  popq %r13
+  popq %r12
+  popq %rbx
+  popq %rbp
+  ret
+.size swy_switch_fiber,.-swy_switch_fiber
+)");
+extern "C" void swy_switch_fiber(void** from, void* to);
+
+namespace swy::simt {
+namespace {
+
+// Not a power of two: tops of stacks that all lie in the same set of the cache make every switch a miss.
+constexpr size_t kStack = (size_t{64} << 10) + 832, kZone = 256;
+constexpr uint8_t kZoneByte = 0xA5;
+
+struct Copy {
+  void* to;
+  const void* from;
+  int bytes, there;
+};
+
+struct Fiber {
+  void* stack_top = nullptr;  // saved stack pointer
+  Thread thread;
+  bool done = false;
+  int64_t passed_block = 0, passed_warp = 0;  // barriers
+  bool waits_block = false, waits_warp = false;
+  std::vector<Copy> open;                // of the group that is not closed
+  std::deque<std::vector<Copy>> groups;  // closed, oldest first
+};
+
+struct Warp {
+  int arrived = 0, alive = 0;
+  int64_t passed = 0;
+  uint64_t slot[kWarp];
+};
+
+[[noreturn]] void fail(const char* what, const Thread& t) {
+  std::fprintf(stderr, "emulated device: %s (block %u,%u of %ux%u, thread %u of %u)\n", what, t.block.x, t.block.y,
+               t.grid_dim.x, t.grid_dim.y, t.number, t.block_dim.x * t.block_dim.y * t.block_dim.z);
+  std::abort();
+}
+
+// The block that runs.
+struct Block {
+  const std::function<void()>* kernel = nullptr;
+  std::vector<Fiber> fibers;
+  std::vector<Warp> warps;
+  int arrived = 0, alive = 0;
+  int64_t passed = 0;
+  void* scheduler = nullptr;
+  Fiber* current = nullptr;
+  uint8_t* stacks = nullptr;
+  size_t stack_count = 0;
+  std::vector<uint8_t> room;
+  uint8_t* shared = nullptr;
+  size_t shared_bytes = 0;
+};
+Block& block() {
+  static Block it;
+  return it;
+}
+std::mutex& one_at_a_time() {
+  static std::mutex it;
+  return it;
+}
+
+void yield() {
+  Block& b = block();
+  swy_switch_fiber(&b.current->stack_top, b.scheduler);
+}
+
+void leave_barriers(Block& b, Fiber& f) {
+  --b.alive;
+  Warp& w = b.warps[f.thread.number / kWarp];
+  --w.alive;
+  if (b.alive > 0 && b.arrived == b.alive) b.arrived = 0, ++b.passed;
+  if (w.arrived > 0) fail("a thread ended while its warp waits for all of its lanes", f.thread);
+}
+
+extern "C" void swy_fiber_main() {
+  Block& b = block();
+  (*b.kernel)();
+  Fiber& f = *b.current;
+  f.done = true;
+  leave_barriers(b, f);
+  yield();
+  std::abort();  // a fiber that is done does not come back
+}
+
+// Ready to be switched to: six registers, then where to "return" to. The ABI wants rsp + 8 to be 16-byte aligned there.
+void prepare(Fiber& f, uint8_t* stack) {
+  auto** top = reinterpret_cast<void**>(stack + kStack - 64);
+  *--top = nullptr;
+  *--top = reinterpret_cast<void*>(&swy_fiber_main);
+  for (int i = 0; i < 6; ++i) *--top = nullptr;
+  f.stack_top = top;
+  f.done = f.waits_block = f.waits_warp = false;
+  f.passed_block = f.passed_warp = 0;
+  f.open.clear(), f.groups.clear();
+}
+
+bool reversed() {
+  const char* order = std::getenv("SWITCHYARD_EMULATED_ORDER");
+  return order && std::strcmp(order, "reverse") == 0;
+}
+
+void run_block(Block& b, const Grid& g, Index at, bool reverse) {
+  const unsigned n = g.threads.x * g.threads.y * g.threads.z;
+  b.arrived = 0, b.alive = static_cast<int>(n), b.passed = 0;
+  b.warps.assign((n + kWarp - 1) / kWarp, Warp());
+  for (unsigned i = 0; i < n; ++i) {
+    Fiber& f = b.fibers[i];
+    f.thread = {
+        {i % g.threads.x, i / g.threads.x % g.threads.y, i / g.threads.x / g.threads.y}, at, g.threads, g.blocks, i};
+    ++b.warps[i / kWarp].alive;
+    prepare(f, b.stacks + size_t{i} * kStack);
+  }
+  std::memset(b.shared, 0xFF, g.shared_bytes);  // NaN as floats, -1 as integers
+  std::memset(b.shared + g.shared_bytes, kZoneByte, kZone);
+  for (bool moved = true; moved && b.alive > 0;) {
+    moved = false;
+    for (unsigned k = 0; k < n; ++k) {
+      Fiber& f = b.fibers[reverse ? n - 1 - k : k];
+      if (f.done) continue;
+      if (f.waits_block && b.passed == f.passed_block) continue;
+      if (f.waits_warp && b.warps[f.thread.number / kWarp].passed == f.passed_warp) continue;
+      f.waits_block = f.waits_warp = false;
+      moved = true;
+      b.current = &f, current = &f.thread;
+      swy_switch_fiber(&b.scheduler, f.stack_top);
+    }
+  }
+  if (b.alive > 0)
+    for (const Fiber& f : b.fibers)
+      if (!f.done && (f.waits_block || f.waits_warp))
+        fail(f.waits_block ? "__syncthreads is not reached by all threads of the block"
+                           : "a warp's barrier or shuffle is not reached by all of its lanes",
+             f.thread);
+  for (size_t i = 0; i < kZone; ++i)
+    if (b.shared[g.shared_bytes + i] != kZoneByte)
+      fail("dynamic shared memory was written beyond its end", b.fibers[0].thread);
+}
+
+void make_room(Block& b, const Grid& g, unsigned threads) {
+  if (b.stack_count < threads) {
+    if (b.stacks) munmap(b.stacks, b.stack_count * kStack);
+    b.stack_count = threads;
+    void* p =
+        mmap(nullptr, threads * kStack, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (p == MAP_FAILED) std::abort();
+    b.stacks = static_cast<uint8_t*>(p);
+  }
+  b.fibers.resize(threads);
+  b.room.resize(g.shared_bytes + kZone + 1024);
+  b.shared = b.room.data() + (1024 - reinterpret_cast<uintptr_t>(b.room.data()) % 1024) % 1024;
+  b.shared_bytes = g.shared_bytes;
+}
+
+}  // namespace
+
+const Thread* current = nullptr;
+void* dynamic_shared() { return block().shared; }
+
+void run(const Grid& g, const std::function<void()>& kernel) {
+  const std::lock_guard hold(one_at_a_time());
+  Block& b = block();
+  make_room(b, g, g.threads.x * g.threads.y * g.threads.z);
+  b.kernel = &kernel;
+  const bool reverse = reversed();
+  const uint64_t n = uint64_t{g.blocks.x} * g.blocks.y * g.blocks.z;
+  for (uint64_t k = 0; k < n; ++k) {
+    const uint64_t i = reverse ? n - 1 - k : k;
+    run_block(b, g,
+              {static_cast<unsigned>(i % g.blocks.x), static_cast<unsigned>(i / g.blocks.x % g.blocks.y),
+               static_cast<unsigned>(i / g.blocks.x / g.blocks.y)},
+              reverse);
+  }
+}
+
+void sync_block() {
+  Block& b = block();
+  Fiber& f = *b.current;
+  if (++b.arrived == b.alive) {
+    b.arrived = 0, ++b.passed;
+    return;
+  }
+  f.passed_block = b.passed, f.waits_block = true;
+  yield();
+}
+
+void sync_warp() {
+  Block& b = block();
+  Fiber& f = *b.current;
+  Warp& w = b.warps[f.thread.number / kWarp];
+  if (w.alive != kWarp) fail("a warp's barrier or shuffle where not all 32 lanes are running", f.thread);
+  if (++w.arrived == kWarp) {
+    w.arrived = 0, ++w.passed;
+    return;
+  }
+  f.passed_warp = w.passed, f.waits_warp = true;
+  yield();
+}
+
+uint64_t exchange(uint64_t value, unsigned from) {
+  Warp& w = block().warps[self().number / kWarp];
+  w.slot[self().lane()] = value;
+  sync_warp();
+  const uint64_t got = w.slot[from % kWarp];
+  sync_warp();
+  return got;
+}
+
+void gather_warp(uint64_t value, uint64_t* all) {
+  Warp& w = block().warps[self().number / kWarp];
+  w.slot[self().lane()] = value;
+  sync_warp();
+  std::copy(w.slot, w.slot + kWarp, all);
+  sync_warp();
+}
+
+void copy_async(void* to, const void* from, int bytes, int there) {
+  if (reinterpret_cast<uintptr_t>(to) % bytes || (there > 0 && reinterpret_cast<uintptr_t>(from) % bytes))
+    fail("an asynchronous copy whose places are not multiples of its size", self());
+  block().current->open.push_back({to, from, bytes, there});
+}
+
+void close_copies() {
+  Fiber& f = *block().current;
+  f.groups.push_back(std::move(f.open));
+  f.open.clear();
+}
+
+void await_copies(int pending) {
+  Fiber& f = *block().current;
+  for (; static_cast<int>(f.groups.size()) > pending; f.groups.pop_front())
+    for (const Copy& c : f.groups.front()) {
+      std::memcpy(c.to, c.from, static_cast<size_t>(c.there));
+      std::memset(static_cast<uint8_t*>(c.to) + c.there, 0, static_cast<size_t>(c.bytes - c.there));
+    }
+}
+
+}  // namespace swy::simt
