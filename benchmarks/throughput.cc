@@ -140,7 +140,7 @@ struct StepUnderTest {
     const Stopwatch watch;
     for (auto _ : state) {
       const moe::StepInfo info{SWY_TRAIN, optimizer->steps(), 1};
-      vit->params().zero_grads();
+      vit->params().zero_grads(exec);
       vit->forward(exec, info, pixels.data(), images);
       ops::cross_entropy(exec, images, 10, 0.1f, vit->logits(), labels.data(), 1.f / static_cast<float>(images),
                          loss.data(), dlogits.data());

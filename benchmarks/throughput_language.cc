@@ -50,7 +50,7 @@ struct LmUnderTest {
     const Stopwatch watch;
     for (auto _ : state) {
       const moe::StepInfo info{SWY_TRAIN, optimizer->steps(), 1};
-      lm->params().zero_grads();
+      lm->params().zero_grads(exec);
       lm->forward(exec, info, {token.data(), sequences, kContext});
       lm->score(exec, target.data(), 1.f / static_cast<float>(tokens()), loss.data());
       lm->backward(exec, info);

@@ -20,6 +20,7 @@ class Arena {
   explicit Arena(int device) : device_(device) {}
   // For those that reserve: what works on a device may need other room.
   bool on_device() const { return device_ != kHost; }
+  int device() const { return device_; }
 
   // Reserve now, use after commit(). Returns a handle.
   int reserve(std::string name, int64_t bytes);

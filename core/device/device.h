@@ -56,6 +56,23 @@ class DeviceMemory {
   int64_t bytes_ = 0;
 };
 
+// Page-locked host memory, which copies of a stream read and write without holding up the host.
+class HostMemory {
+ public:
+  HostMemory() = default;
+  explicit HostMemory(int64_t bytes);  // throws DeviceError when there is not enough
+  HostMemory(HostMemory&& other) noexcept : data_(std::exchange(other.data_, nullptr)) {}
+  HostMemory& operator=(HostMemory&& other) noexcept {
+    std::swap(data_, other.data_);
+    return *this;
+  }
+  ~HostMemory();
+  void* data() const { return data_; }
+
+ private:
+  void* data_ = nullptr;
+};
+
 // Copies between host and device memory in either direction, or within either, and waits for the end. Set-up and
 // tests only.
 void device_copy(void* to, const void* from, int64_t bytes);
@@ -82,6 +99,9 @@ class Stream {
   }
   int64_t scratch_bytes() const { return scratch_.bytes(); }
   void wait() const;  // until all work is done; throws DeviceError when some of it failed
+  // Enqueued like any other work; memory of the host is HostMemory and stays as it is until the stream was waited for.
+  void copy(void* to, const void* from, int64_t bytes);
+  void set(void* to, uint8_t value, int64_t bytes);  // every byte
 
   bool tf32 = false;        // matrix products may round their inputs to 10 bits of mantissa
   bool bf16 = false;        // ... to 7; sums stay fp32

@@ -62,6 +62,14 @@ DeviceMemory::~DeviceMemory() {
   if (data_) ignore(cudaFree(data_));
 }
 
+HostMemory::HostMemory(int64_t bytes) {
+  if (bytes > 0) SWY_CUDA_CHECK(cudaMallocHost(&data_, static_cast<size_t>(bytes)));
+}
+
+HostMemory::~HostMemory() {
+  if (data_) ignore(cudaFreeHost(data_));
+}
+
 void device_copy(void* to, const void* from, int64_t bytes) {
   SWY_CUDA_CHECK(cudaMemcpy(to, from, static_cast<size_t>(bytes), cudaMemcpyDefault));
   SWY_CUDA_CHECK(cudaDeviceSynchronize());
@@ -85,6 +93,16 @@ Stream::~Stream() {
 }
 
 void Stream::wait() const { SWY_CUDA_CHECK(cudaStreamSynchronize(raw(*this))); }
+
+void Stream::copy(void* to, const void* from, int64_t bytes) {
+  SWY_CUDA_CHECK(cudaSetDevice(device_));
+  SWY_CUDA_CHECK(cudaMemcpyAsync(to, from, static_cast<size_t>(bytes), cudaMemcpyDefault, raw(*this)));
+}
+
+void Stream::set(void* to, uint8_t value, int64_t bytes) {
+  SWY_CUDA_CHECK(cudaSetDevice(device_));
+  SWY_CUDA_CHECK(cudaMemsetAsync(to, value, static_cast<size_t>(bytes), raw(*this)));
+}
 
 void* Stream::scratch_of(int64_t bytes) const {
   if (bytes > scratch_.bytes())

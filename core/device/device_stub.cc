@@ -14,11 +14,15 @@ std::string why_no_cuda() {
 
 DeviceMemory::DeviceMemory(int, int64_t) { absent(); }
 DeviceMemory::~DeviceMemory() = default;
+HostMemory::HostMemory(int64_t) { absent(); }
+HostMemory::~HostMemory() = default;
 void device_copy(void*, const void*, int64_t) { absent(); }
 void device_set(void*, uint8_t, int64_t) { absent(); }
 Stream::Stream(int device, int64_t) : device_(device) { absent(); }
 Stream::~Stream() = default;
 void Stream::wait() const { absent(); }
+void Stream::copy(void*, const void*, int64_t) { absent(); }
+void Stream::set(void*, uint8_t, int64_t) { absent(); }
 void* Stream::scratch_of(int64_t) const { absent(); }
 DeviceGraph::DeviceGraph(Stream&, const std::function<void()>&) { absent(); }
 DeviceGraph::~DeviceGraph() = default;

@@ -136,12 +136,11 @@ const Param* Params::find(const std::string& name) const {
   return nullptr;
 }
 
-void Params::zero_grads() {
+void Params::zero_grads(const Exec& ex) {
+  if (ex.dry || list_.empty()) return;
+  if (grads_.on_device()) return ex.stream->set(grads_.at(0), 0, grads_.bytes());  // all in one, red zones too
   for (Param& p : list_)
-    if (p.grad && grads_.on_device())
-      device_set(p.grad, 0, p.size * static_cast<int64_t>(sizeof(float)));
-    else if (p.grad)
-      std::memset(p.grad, 0, p.size * sizeof(float));
+    if (p.grad) std::memset(p.grad, 0, p.size * sizeof(float));
 }
 
 int64_t Params::trainable_count() const {

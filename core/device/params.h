@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "core/device/arena.h"
+#include "core/device/exec.h"
 
 namespace swy {
 
@@ -48,8 +49,9 @@ class Params {
   const Param* find(const std::string& name) const;
   std::vector<Param>& all() { return list_; }
   const std::vector<Param>& all() const { return list_; }
-  void zero_grads();                // on a device: waits
-  int64_t trainable_count() const;  // elements
+  void zero_grads(const Exec&);                    // enqueued on a device
+  int device() const { return values_.device(); }  // where everything lies; Arena::kHost: in host memory
+  int64_t trainable_count() const;                 // elements
 
  private:
   std::vector<Param> list_;

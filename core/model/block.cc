@@ -1,28 +1,30 @@
 #include "core/model/block.h"
 
-#include <cstring>
-
 #include "core/base/error.h"
 #include "core/base/parallel.h"
+#include "core/device/move.h"
 #include "core/ops/gemm.h"
 #include "core/ops/rotary.h"
 
 namespace swy::model {
 namespace {
 constexpr int32_t kChunkTokens = 512;  // a chunk's widest activation stays in a 1-2 MiB cache
+
+// Whole sequences of a chunk: as many as fit the CPU's cache, or all, to fill a device.
+int64_t chunk_rows(const StackShape& s, bool on_device) {
+  return int64_t{s.tokens} *
+         (on_device ? s.max_sequences : std::min(s.max_sequences, std::max(1, kChunkTokens / s.tokens)));
 }
+}  // namespace
 
 Stack::Stack(Layers& l, Arena& a, StackShape s)
-    : layers(l),
-      arena(a),
-      shape(s),
-      rows_(int64_t{s.tokens} * std::min(s.max_sequences, std::max(1, kChunkTokens / s.tokens))),
-      threads_(thread_count()) {
+    : layers(l), arena(a), shape(s), rows_(chunk_rows(s, a.on_device())), threads_(thread_count()) {
   const int64_t d = layers.width();
   norm = floats("chunk.norm", rows_ * d), mean = floats("chunk.mean", rows_), rstd = floats("chunk.rstd", rows_);
   wide = floats("chunk.wide", rows_ * s.widest), dwide = floats("chunk.dwide", rows_ * s.widest);
   datt = floats("chunk.dattention", rows_ * d);
-  work = arena.reserve("chunk.attention", ops::attention_workspace_bytes(attention(1, s.tokens), threads_));
+  const int64_t work_bytes = ops::attention_workspace_bytes(attention(1, s.tokens), threads_);
+  work = arena.reserve("chunk.attention", arena.on_device() ? 0 : work_bytes);
   if (s.rotary) angles = floats("rotary", int64_t{s.tokens} * d / s.heads);
 }
 
@@ -104,8 +106,8 @@ void Block::finish(const Exec& ex, int64_t row, int64_t n, const float* x, float
   if (layers_.mlp.hidden) {
     const Charge charge(*ex.tally, Part::kExperts);
     mlp_forward(ex, row, n, norm, out);
-  } else if (!ex.dry) {
-    std::memcpy(out, mid, n * d * sizeof(float));
+  } else {
+    copy(ex, n * d, mid, out);
   }
 }
 
@@ -135,8 +137,8 @@ void Block::backward(const Exec& ex, const moe::StepInfo& info, const Sequences&
       for_each_chunk([&](int32_t, int64_t row, int64_t n) {
         mlp_backward(ex, row, n, norm + row * d, dstream + row * d, dnorm + row * d);
       });
-    } else if (!ex.dry) {
-      std::memset(dnorm, 0, tokens * d * sizeof(float));
+    } else {
+      set_zero(ex, dnorm, tokens * d);
     }
     ffn_->backward(ex, info, s.batch, norm, dstream, dnorm, dstream);
     l.normalise_backward(ex, layers_.ln2, tokens, stack_.at(mid_), stack_.at(mean2_), stack_.at(rstd2_), dnorm,

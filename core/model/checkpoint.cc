@@ -55,6 +55,15 @@ bool belongs_to_optimizer(const std::string& name) {
   return name.rfind("adam_m/", 0) == 0 || name.rfind("adam_v/", 0) == 0 || name.rfind("ema/", 0) == 0;
 }
 
+// Tensors that lie on a device go through the host.
+void copy_to_or_from(const Params& params, void* to, const void* from, int64_t size) {
+  const int64_t bytes = size * int64_t{sizeof(float)};
+  if (params.device() == Arena::kHost)
+    std::memcpy(to, from, static_cast<size_t>(bytes));
+  else if (bytes > 0)
+    device_copy(to, from, bytes);
+}
+
 // 17 significant digits bring every double back exactly.
 std::string tally_text(const Tally& tally) {
   std::string text;
@@ -201,7 +210,16 @@ void SafetensorsFile::read(const std::string& name, const std::vector<int64_t>& 
 void save_checkpoint(const std::filesystem::path& path, const Params& params, Optimizer* optimizer, const Tally& tally,
                      const Metadata& metadata) {
   std::vector<TensorView> tensors;
-  for (const Slot& s : slots_of(params, optimizer)) tensors.push_back({s.name, *s.shape, s.data});
+  std::vector<std::vector<float>> copies;
+  for (const Slot& s : slots_of(params, optimizer)) {
+    const float* data = s.data;
+    if (params.device() != Arena::kHost) {
+      std::vector<float>& copied = copies.emplace_back(static_cast<size_t>(s.size));
+      copy_to_or_from(params, copied.data(), s.data, s.size);
+      data = copied.data();
+    }
+    tensors.push_back({s.name, *s.shape, data});
+  }
   Metadata all = metadata;
   for (const auto& entry : metadata)
     if (entry.first.rfind("swy.", 0) == 0) usage_error("checkpoint: metadata key '", entry.first, "' is reserved");
@@ -225,7 +243,12 @@ Metadata load_checkpoint(const std::filesystem::path& path, Params& params, Opti
   if (metadata.count(kStep)) std::istringstream(metadata[kStep]) >> steps;
   if (steps < 0 || !metadata.count(kTally) || !parse_tally(metadata[kTally], &saved))
     broken(path, "metadata '", kStep, "' or '", kTally, "' is missing or not a number");
-  for (const Slot& s : slots) file.read(s.name, *s.shape, s.data);
+  std::vector<float> read;
+  for (const Slot& s : slots) {
+    read.resize(static_cast<size_t>(s.size));
+    file.read(s.name, *s.shape, read.data());
+    copy_to_or_from(params, s.data, read.data(), s.size);
+  }
   if (optimizer) optimizer->set_steps(steps);
   tally = saved;
   metadata.erase(kStep);

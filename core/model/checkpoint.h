@@ -50,6 +50,7 @@ class SafetensorsFile {
 // optimizer may be null (weights only). `metadata` may not use the keys written here (they start with "swy.").
 void save_checkpoint(const std::filesystem::path&, const Params&, Optimizer* optimizer, const Tally&,
                      const Metadata& metadata);
+// Where params lie on a device, the caller has waited for it.
 // Fills params, optimizer and tally; every tensor of the file must have its place and the reverse, else an Error and
 // nothing is changed. Without an optimizer its tensors in the file are passed over. Returns the caller's metadata.
 Metadata load_checkpoint(const std::filesystem::path&, Params&, Optimizer* optimizer, Tally&);

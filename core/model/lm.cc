@@ -2,9 +2,9 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 
 #include "core/base/error.h"
+#include "core/device/move.h"
 #include "core/model/lm_impl.h"
 #include "core/ops/embedding.h"
 #include "core/ops/gemm.h"
@@ -14,9 +14,10 @@
 namespace swy::model {
 namespace {
 
-constexpr float kEps = 1e-5f;                       // of every norm, as in PyTorch and nanoGPT
-constexpr int64_t kLogits = int64_t{1} << 18;       // a chunk's logits fill one L2 cache while V allows it ...
-constexpr int64_t kFewRows = 128, kMostRows = 512;  // ... and its products stay large enough where it does not
+constexpr float kEps = 1e-5f;                        // of every norm, as in PyTorch and nanoGPT
+constexpr int64_t kLogits = int64_t{1} << 18;        // a chunk's logits fill one L2 cache while V allows it ...
+constexpr int64_t kFewRows = 128, kMostRows = 512;   // ... and its products stay large enough where it does not
+constexpr int64_t kDeviceLogits = int64_t{1} << 26;  // 256 MiB: enough rows to fill a device
 
 void positive(const char* name, int64_t value) {
   if (value < 1) usage_error("model: ", name, " = ", value, "; it must be at least 1");
@@ -41,6 +42,12 @@ StackShape stack_shape(const LmConfig& c, int32_t max_sequences) {
   const int64_t mlp = std::max(c.hidden, c.routed_layers.empty() ? 0 : c.shared_experts * c.expert_hidden);
   const auto widest = static_cast<int32_t>(std::max<int64_t>(3 * c.width, ops::pre_columns(c.activation, mlp)));
   return {c.heads, c.context, max_sequences, widest, true, c.positions == PositionKind::kRotary};
+}
+
+int64_t rows_of_head(const LmConfig& c, const Stack& stack) {
+  const int64_t rows = stack.arena.on_device() ? std::max(kFewRows, kDeviceLogits / c.vocabulary)
+                                               : std::clamp(kLogits / c.vocabulary, kFewRows, kMostRows);
+  return std::min(stack.rows(), rows);
 }
 
 }  // namespace
@@ -70,17 +77,26 @@ void LmConfig::validate() const {
 
 // ---- declaration ----
 
-Lm::Impl::Impl(LmConfig c, Instance* router, int32_t max, uint64_t seed)
+Lm::Impl::Impl(LmConfig c, Instance* router, int32_t max, uint64_t seed, int device)
     : config(checked(std::move(c), router, max)),
       max_sequences(max),
+      params(device),
+      arena(device),
       layers(params, config.width, layer_rule(config)),
       stack(layers, arena, stack_shape(config, max)),
-      head_rows(std::min(stack.rows(), std::clamp(kLogits / config.vocabulary, kFewRows, kMostRows))) {
+      head_rows(rows_of_head(config, stack)) {
   declare_ends();
   declare_blocks(router);
   params.commit(seed);
   arena.commit();
-  if (stack.shape.rotary) ops::rotary_table(config.context, config.width / config.heads, buffer(stack.angles));
+  if (!stack.shape.rotary) return;
+  std::vector<float> angles(static_cast<size_t>(int64_t{config.context} * config.width / config.heads));
+  ops::rotary_table(config.context, config.width / config.heads, angles.data());
+  const auto bytes = static_cast<int64_t>(angles.size() * sizeof(float));
+  if (arena.on_device())
+    device_copy(buffer(stack.angles), angles.data(), bytes);
+  else
+    std::copy(angles.begin(), angles.end(), buffer(stack.angles));
 }
 
 void Lm::Impl::declare_ends() {
@@ -150,6 +166,7 @@ moe::SequenceBatch Lm::Impl::sequences(const LmBatch& b) const {
   moe::SequenceBatch s(b.sequences);
   s.sequence_tokens = b.tokens;
   s.mask = b.mask;
+  s.real_tokens = b.real_tokens;
   s.token_id = b.token;
   s.cluster = b.cluster;
   return s;
@@ -173,7 +190,7 @@ void Lm::Impl::forward(const Exec& ex, const moe::StepInfo& info, const LmBatch&
     usage_error("model: sequences of ", b.tokens, " tokens; this model's context is ", config.context);
   stack.check_threads();
   const int64_t n = int64_t{b.sequences} * b.tokens;
-  if (!ex.dry) check_tokens(b.token, n);
+  if (!ex.dry && !ex.stream) check_tokens(b.token, n);
   batch = b;
   started = false;
   const Charge charge(*ex.tally, Part::kModel, Pass::kForward);
@@ -198,7 +215,7 @@ LmScore Lm::Impl::score(const Exec& ex, const int32_t* target, float scale, floa
       const auto at = [&](auto* p) { return p ? p + row : p; };
       ops::TokenScore s;
       ops::token_cross_entropy(ex, rows, v, out, at(target), scale, at(row_loss), at(predicted), at(confidence),
-                               scale != 0 ? out : nullptr, &s);
+                               scale != 0 ? out : nullptr, ex.stream ? nullptr : &s);
       score.scored += s.scored, score.right += s.right;
     }
     if (scale == 0) continue;
@@ -206,10 +223,10 @@ LmScore Lm::Impl::score(const Exec& ex, const int32_t* target, float scale, floa
     float* dx = buffer(dstream) + row * d;
     ops::gemm(ex, false, false, rows, d, v, 1, out, layers.value(head), 0, dnorm);
     ops::gemm(ex, true, false, v, d, rows, 1, out, norm, 1, layers.grad(head));
-    if (!ex.dry) std::memset(dx, 0, rows * d * sizeof(float));
+    set_zero(ex, dx, rows * d);
     layers.normalise_backward(ex, last, rows, x, buffer(stack.mean), buffer(stack.rstd), dnorm, dx);
   }
-  for (int64_t i = 0; !ex.dry && i < n; ++i) score.loss += double{row_loss[i]};
+  for (int64_t i = 0; !ex.dry && !ex.stream && i < n; ++i) score.loss += double{row_loss[i]};
   started = scale != 0;
   return score;
 }
@@ -228,8 +245,8 @@ void Lm::Impl::backward(const Exec& ex, const moe::StepInfo& info) {
 
 // ---- the class ----
 
-Lm::Lm(LmConfig config, Instance* router, int32_t max_sequences, uint64_t init_seed)
-    : impl_(std::make_unique<Impl>(std::move(config), router, max_sequences, init_seed)) {}
+Lm::Lm(LmConfig config, Instance* router, int32_t max_sequences, uint64_t init_seed, int device)
+    : impl_(std::make_unique<Impl>(std::move(config), router, max_sequences, init_seed, device)) {}
 Lm::~Lm() = default;
 
 void Lm::forward(const Exec& ex, const moe::StepInfo& info, const LmBatch& batch) { impl_->forward(ex, info, batch); }

@@ -49,15 +49,18 @@ struct LmConfig {
   void validate() const;
 };
 
-// Every pointer is the caller's and stays valid until backward.
+// Every pointer is the caller's, lies where the model does and stays valid until backward. Ids are checked on the CPU;
+// on a device they must be right.
 struct LmBatch {
   const int32_t* token;              // [B, S] in [0, V)
   int32_t sequences, tokens;         // B; S <= context
   const int32_t* cluster = nullptr;  // [B, S] planted cluster of each token, where clusters > 0
-  const uint8_t* mask =
-      nullptr;  // [B, S] 0 = padding, which routers leave alone; only ends of sequences may be padding
+  // [B, S] 0 = padding, which routers leave alone; only ends of sequences may be padding
+  const uint8_t* mask = nullptr;
+  int64_t real_tokens = -1;  // not padding; on a device needed with a mask
 };
 
+// On a device all stay 0: row_loss lies there.
 struct LmScore {
   int64_t scored = 0, right = 0;  // targets that are not -1; those that are the most likely token
   double loss = 0;                // sum of row_loss, nats
@@ -65,8 +68,9 @@ struct LmScore {
 
 class Lm {
  public:
-  // `router` decides in the routed layers and outlives the model; null when there are none.
-  Lm(LmConfig config, Instance* router, int32_t max_sequences, uint64_t init_seed);
+  // `router` decides in the routed layers and outlives the model; null when there are none. device: a CUDA device,
+  // where parameters and all pointers of a call then lie, or Arena::kHost.
+  Lm(LmConfig config, Instance* router, int32_t max_sequences, uint64_t init_seed, int device = Arena::kHost);
   ~Lm();
   Lm(const Lm&) = delete;
   Lm& operator=(const Lm&) = delete;

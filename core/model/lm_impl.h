@@ -9,7 +9,7 @@
 namespace swy::model {
 
 struct Lm::Impl {
-  Impl(LmConfig config, Instance* router, int32_t max_sequences, uint64_t seed);
+  Impl(LmConfig config, Instance* router, int32_t max_sequences, uint64_t seed, int device);
 
   // ---- steps ----
   void forward(const Exec&, const moe::StepInfo&, const LmBatch&);

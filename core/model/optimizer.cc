@@ -32,7 +32,8 @@ float lr_at(const OptimizerConfig& c, double progress) {
   return static_cast<float>(c.lr * (c.final_lr_share + (1 - c.final_lr_share) * cosine));
 }
 
-Optimizer::Optimizer(OptimizerConfig config, Params& params) : config_(config), params_(params) {
+Optimizer::Optimizer(OptimizerConfig config, Params& params)
+    : config_(config), params_(params), arena_(params.device()) {
   config_.validate();
   ema_.assign(params.all().size(), nullptr);
   squares_ = arena_.reserve("squares", static_cast<int64_t>(ema_.size() * sizeof(double)));
@@ -46,31 +47,63 @@ Optimizer::Optimizer(OptimizerConfig config, Params& params) : config_(config), 
     if (handle[i] < 0) continue;
     const Param& p = params.all()[i];
     ema_[i] = arena_.as<float>(handle[i]);
-    std::memcpy(ema_[i], p.value, p.size * sizeof(float));
+    if (arena_.on_device())
+      device_copy(ema_[i], p.value, p.size * int64_t{sizeof(float)});
+    else
+      std::memcpy(ema_[i], p.value, p.size * sizeof(float));
   }
+  if (!arena_.on_device()) return;
+  std::vector<ops::AdamTensor> tensors;
+  for (size_t i = 0; i < ema_.size(); ++i)
+    if (const Param& p = params.all()[i]; p.grad)
+      tensors.push_back({p.grad, p.value, p.m, p.v, ema_[i], p.size, p.spec.lr_scale, decay_of(p)});
+  on_device_.emplace(params.device(), tensors);
 }
 
-void Optimizer::step(const Exec& ex, float lr) {
+float Optimizer::decay_of(const Param& p) const { return p.spec.decay ? config_.weight_decay : 0; }
+
+void Optimizer::begin_step(const Exec& ex, float lr) {
+  lr_ = lr;
+  if (ex.dry) return;
+  ++steps_;
+  if (on_device_) on_device_->turn(ex, {lr, config_.beta1, config_.beta2, steps_});
+}
+
+void Optimizer::apply(const Exec& ex) {
   const Charge charge(*ex.tally, Part::kModel, Pass::kUpdate);
-  auto* squares = arena_.as<double>(squares_);  // those of buffers stay 0
+  auto* norm = arena_.as<double>(norm_);
   auto* scale = arena_.as<float>(scale_);
-  for (size_t i = 0; i < ema_.size(); ++i)
-    if (const Param& p = params_.all()[i]; p.grad) ops::sum_of_squares(ex, p.size, p.grad, squares + i);
-  ops::clip_scale(ex, static_cast<int64_t>(ema_.size()), squares, config_.clip_norm, arena_.as<double>(norm_), scale);
-  ops::AdamW rule{lr, 0, config_.beta1, config_.beta2, config_.eps, steps_ + 1, scale};
-  if (!ex.dry) ++steps_;
+  if (on_device_) {
+    const ops::AdamRule rule{config_.beta1, config_.beta2, config_.eps, config_.clip_norm, config_.ema_decay};
+    return on_device_->apply(ex, rule, norm, scale);
+  }
+  auto* squares = arena_.as<double>(squares_);
+  int64_t n = 0;
+  for (const Param& p : params_.all())
+    if (p.grad) ops::sum_of_squares(ex, p.size, p.grad, squares + n++);
+  ops::clip_scale(ex, n, squares, config_.clip_norm, norm, scale);
+  ops::AdamW rule{lr_, 0, config_.beta1, config_.beta2, config_.eps, steps_ + ex.dry, scale};
   for (size_t i = 0; i < ema_.size(); ++i) {
     Param& p = params_.all()[i];
     if (!p.grad) continue;
-    rule.lr = lr * p.spec.lr_scale;
-    rule.decay = p.spec.decay ? config_.weight_decay : 0;
+    rule.lr = lr_ * p.spec.lr_scale;
+    rule.decay = decay_of(p);
     ops::adamw(ex, rule, p.size, p.grad, p.value, p.m, p.v);
     if (ema_[i]) ops::ema(ex, p.size, config_.ema_decay, p.value, ema_[i]);
   }
 }
 
-void Optimizer::swap_ema() {
+double Optimizer::grad_norm() const {
+  const auto* norm = arena_.as<double>(norm_);
+  if (!arena_.on_device()) return *norm;
+  double copy = 0;
+  device_copy(&copy, norm, sizeof copy);
+  return copy;
+}
+
+void Optimizer::swap_ema(const Exec& ex) {
   if (!has_ema()) usage_error("optimiser: no weight average is kept; set ema_decay above 0");
+  if (on_device_) return on_device_->swap_averages(ex);
   for (size_t i = 0; i < ema_.size(); ++i) {
     const Param& p = params_.all()[i];
     if (ema_[i]) std::swap_ranges(p.value, p.value + p.size, ema_[i]);

@@ -85,13 +85,13 @@ TEST(Optimizer, AveragesWeights) {
   optimizer.step(Exec{&tally}, 1);  // the decayed tensor halves
   EXPECT_FLOAT_EQ(params[0].value[0], 0.5f);
   EXPECT_FLOAT_EQ(optimizer.ema(0)[0], 0.75f + 0.25f * 0.5f);
-  optimizer.swap_ema();
+  optimizer.swap_ema(Exec{&tally});
   EXPECT_FLOAT_EQ(params[0].value[0], 0.875f);
-  optimizer.swap_ema();
+  optimizer.swap_ema(Exec{&tally});
   EXPECT_FLOAT_EQ(params[0].value[0], 0.5f);
   Params plain = three();
   Optimizer without({}, plain);
-  EXPECT_THROW(without.swap_ema(), Error);
+  EXPECT_THROW(without.swap_ema(Exec{&tally}), Error);
 }
 
 // Rates, betas and shares outside their range are refused by name, NaN too.

@@ -97,7 +97,7 @@ struct Trial {
     return sum;
   }
   void gradient() {
-    params.zero_grads();
+    params.zero_grads(exec);
     loss();
     dstream = coefficient;
     block.backward(exec, info, sequences, stream.data(), dstream.data());

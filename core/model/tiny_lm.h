@@ -74,7 +74,7 @@ struct TinyLmTraining {
     const moe::StepInfo info{SWY_TRAIN, step, 5};
     int64_t targets = 0;
     for (int32_t t : target) targets += t >= 0;
-    if (gradient) lm.params().zero_grads();
+    if (gradient) lm.params().zero_grads(ex);
     lm.forward(ex, info, batch());
     const LmScore score = lm.score(ex, target.data(), gradient ? 1.0f / static_cast<float>(targets) : 0, loss.data());
     if (gradient) lm.backward(ex, info);

@@ -47,7 +47,7 @@ struct TinyTraining {
   double train(int64_t step, float lr = 3e-3f) {
     const Exec ex{&tally};
     const moe::StepInfo info{0, step, 5};
-    vit.params().zero_grads();
+    vit.params().zero_grads(ex);
     vit.forward(ex, info, images.data(), kBatch);
     ops::cross_entropy(ex, kBatch, vit.config().classes, 0.1f, vit.logits(), label.data(), 1.0f / kBatch, loss.data(),
                        dlogits.data());

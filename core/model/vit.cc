@@ -2,9 +2,9 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 
 #include "core/base/error.h"
+#include "core/device/move.h"
 #include "core/model/block.h"
 #include "core/model/routed_block.h"
 #include "core/model/tokens.h"
@@ -64,10 +64,12 @@ struct Vit::Impl {
   int pooled, logits, dpooled, dstream;
   const float* images = nullptr;
 
-  Impl(VitConfig c, Instance* router, int32_t max, uint64_t seed)
+  Impl(VitConfig c, Instance* router, int32_t max, uint64_t seed, int device)
       : config(checked(std::move(c), router, max)),
         max_batch(max),
         tokens(config.tokens()),
+        params(device),
+        arena(device),
         layers(params, config.width),
         stack(layers, arena, stack_shape(config, max)),
         blocks(static_cast<size_t>(config.depth)) {
@@ -204,7 +206,7 @@ struct Vit::Impl {
     ops::bias_backward(ex, batch, config.classes, dlogits, grad(head.b));
     layers.project_backward(ex, head, batch, buffer(pooled), dlogits, buffer(dpooled));
     for_each_chunk([&](int32_t first, int64_t row, int64_t t) {
-      if (!ex.dry) std::memset(dx + row * d, 0, t * d * sizeof(float));
+      set_zero(ex, dx + row * d, t * d);
       float *dnorm = buffer(stack.datt), *mean = buffer(stack.mean), *rstd = buffer(stack.rstd);
       mean_tokens_backward(ex, static_cast<int32_t>(t / tokens), tokens, config.width, buffer(dpooled) + first * d,
                            dnorm);
@@ -232,8 +234,8 @@ struct Vit::Impl {
   }
 };
 
-Vit::Vit(VitConfig config, Instance* router, int32_t max_batch, uint64_t init_seed)
-    : impl_(std::make_unique<Impl>(std::move(config), router, max_batch, init_seed)) {}
+Vit::Vit(VitConfig config, Instance* router, int32_t max_batch, uint64_t init_seed, int device)
+    : impl_(std::make_unique<Impl>(std::move(config), router, max_batch, init_seed, device)) {}
 Vit::~Vit() = default;
 
 void Vit::forward(const Exec& ex, const moe::StepInfo& info, const float* images, int32_t batch) {

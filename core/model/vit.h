@@ -40,8 +40,9 @@ struct VitConfig {
 
 class Vit {
  public:
-  // `router` decides in the routed layers and outlives the model; null when there are none.
-  Vit(VitConfig config, Instance* router, int32_t max_batch, uint64_t init_seed);
+  // `router` decides in the routed layers and outlives the model; null when there are none. device: a CUDA device,
+  // where parameters and all pointers of a call then lie, or Arena::kHost.
+  Vit(VitConfig config, Instance* router, int32_t max_batch, uint64_t init_seed, int device = Arena::kHost);
   ~Vit();
   Vit(const Vit&) = delete;
   Vit& operator=(const Vit&) = delete;

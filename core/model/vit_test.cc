@@ -142,7 +142,7 @@ TEST(Vit, GradientAlongADirection) {
     return (double{t.loss[0]} + t.loss[1] + t.loss[2] + t.loss[3]) / 4;
   };
   loss();
-  t.vit.params().zero_grads();
+  t.vit.params().zero_grads(ex);
   t.vit.backward(ex, {}, t.dlogits.data());
   double slope = 0;
   const auto shift = [&](double by, bool add_slope) {

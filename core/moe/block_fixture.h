@@ -62,7 +62,7 @@ struct Block {
     return sum;
   }
   void gradient() {
-    params.zero_grads();
+    params.zero_grads(exec);
     std::fill(dx.begin(), dx.end(), 0.f);
     std::fill(dresidual.begin(), dresidual.end(), 0.f);
     loss();

@@ -4,7 +4,7 @@
 #include <cmath>
 
 #include "core/moe/padding.h"
-#include "core/moe/zero.h"
+#include "core/device/move.h"
 #include "core/ops/gemm.h"
 
 namespace swy::moe {

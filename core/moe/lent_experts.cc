@@ -4,7 +4,7 @@
 
 #include "core/base/error.h"
 #include "core/moe/charge.h"
-#include "core/moe/zero.h"
+#include "core/device/move.h"
 #include "core/ops/rows.h"
 
 namespace swy::moe {

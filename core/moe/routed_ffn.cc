@@ -10,7 +10,7 @@
 #include "core/moe/experts.h"
 #include "core/moe/lent_experts.h"
 #include "core/moe/padding.h"
-#include "core/moe/zero.h"
+#include "core/device/move.h"
 #include "core/ops/maps.h"
 
 namespace swy::moe {

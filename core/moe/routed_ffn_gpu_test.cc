@@ -219,7 +219,7 @@ struct Twins {
   static float* floats(const DeviceMemory& m) { return static_cast<float*>(m.data()); }
   void reset() {
     for (const DeviceMemory* m : {&y, &dx, &dresidual}) device_set(m->data(), 0, m->bytes());
-    params.zero_grads();
+    params.zero_grads(exec);
   }
   void enqueue() {
     ffn.forward(exec, host.info, sequences, floats(x), floats(residual), floats(y));

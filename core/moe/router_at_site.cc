@@ -4,7 +4,7 @@
 #include <bit>
 
 #include "core/base/error.h"
-#include "core/moe/zero.h"
+#include "core/device/move.h"
 
 namespace swy::moe {
 namespace {
@@ -186,7 +186,7 @@ void RouterAtSite::update(const Exec& ex, const StepInfo& info) {
   const FullPrecision full(ex.stream);
   router_.update(call, spec.site, state(), l);
   untold_tokens_ = 0;
-  if (untold) return set_zero(ex, reinterpret_cast<float*>(untold), 2 * int64_t{spec.experts});  // all bits 0
+  if (untold) return set_zero(ex, untold, 2 * int64_t{spec.experts});
   std::fill(untold_kept_.begin(), untold_kept_.end(), 0);
   std::fill(untold_dropped_.begin(), untold_dropped_.end(), 0);
 }

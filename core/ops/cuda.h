@@ -13,6 +13,13 @@
 #include "core/ops/loss.h"
 #include "core/ops/rotary.h"
 
+namespace swy::ops {
+struct AdamChunk;
+struct AdamTensor;
+struct AdamRule;
+struct AdamWTurn;
+}  // namespace swy::ops
+
 namespace swy::ops::cuda {
 
 // For cuda_gemm_library() of gemm.h.
@@ -128,5 +135,12 @@ void adamw(Stream&, const AdamW&, int64_t n, const float* g, float* p, float* m,
 void sum_of_squares(Stream&, int64_t n, const float* g, double* sum);
 void clip_scale(Stream&, int64_t n, const double* squares, float most, double* norm, float* scale);
 void ema(Stream&, int64_t n, float decay, const float* p, float* average);
+
+// ---- all tensors of a model (multi_tensor.h): chunks, tensors and turn lie on the device ----
+// parts[c] = sum of squares of chunk c's gradients
+void chunk_squares(Stream&, int64_t n_chunks, const AdamChunk* chunks, const AdamTensor* tensors, double* parts);
+void adamw_chunks(Stream&, int64_t n_chunks, const AdamChunk* chunks, const AdamTensor* tensors, const AdamRule&,
+                  const AdamWTurn* turn, const float* scale);
+void swap_averages(Stream&, int64_t n_chunks, const AdamChunk* chunks, const AdamTensor* tensors);
 
 }  // namespace swy::ops::cuda

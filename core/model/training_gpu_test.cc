@@ -1,0 +1,278 @@
+// Whole training steps on a CUDA device against the same steps on the CPU: losses, gradients' norms and weights agree,
+// a step that is replayed from a graph gives the bits of one that is not, and checkpoints move between the two.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <filesystem>
+#include <memory>
+
+#include "core/device/move.h"
+#include "core/model/checkpoint.h"
+#include "core/model/tiny_lm.h"
+#include "core/model/tiny_training.h"
+
+namespace swy::model {
+namespace {
+
+std::vector<float> read(const Params& params, const float* from, int64_t n) {
+  std::vector<float> all(static_cast<size_t>(n));
+  if (params.device() == Arena::kHost)
+    std::copy_n(from, n, all.data());
+  else
+    device_copy(all.data(), from, n * int64_t{sizeof(float)});
+  return all;
+}
+
+// Values and, where the models have just been through backward, gradients: within `tolerance` of a tensor's largest, or
+// of a thousandth of the gradient's norm (keys' biases have no gradient but rounding).
+void expect_close(const Params& device, const Params& host, double tolerance, double grad_norm = -1) {
+  ASSERT_EQ(device.all().size(), host.all().size());
+  for (size_t i = 0; i < host.all().size(); ++i) {
+    const Param &d = device.all()[i], &h = host.all()[i];
+    const bool gradients = grad_norm >= 0;
+    if (gradients && !h.grad) continue;
+    const std::vector<float> got = read(device, gradients ? d.grad : d.value, d.size),
+                             want = read(host, gradients ? h.grad : h.value, h.size);
+    double scale = gradients ? 1e-3 * grad_norm : 0, worst = 0;
+    for (size_t j = 0; j < want.size(); ++j) {
+      scale = std::max(scale, std::fabs(double{want[j]}));
+      worst = std::max(worst, std::fabs(double{got[j]} - double{want[j]}));
+    }
+    EXPECT_LE(worst, tolerance * scale) << h.spec.name;
+  }
+}
+
+OptimizerConfig rule() {
+  OptimizerConfig c;
+  c.clip_norm = 1, c.ema_decay = 0.9f;
+  return c;
+}
+
+// A model with its optimiser and one batch, on a device or the CPU.
+struct VitRun {
+  static constexpr int32_t kBatch = TinyTraining::kBatch;
+  std::unique_ptr<Stream> stream;
+  Tally tally;
+  Exec exec{&tally};
+  Vit vit;
+  Optimizer optimizer;
+  Mirror<float> images, loss, dlogits;
+  Mirror<int32_t> label;
+
+  VitRun(const VitConfig& c, Instance* router, int device)
+      : stream(device < 0 ? nullptr : std::make_unique<Stream>(device)),
+        vit(c, router, kBatch, 1, device),
+        optimizer(rule(), vit.params()),
+        images(device, kBatch * c.channels * c.image * c.image),
+        loss(device, kBatch),
+        dlogits(device, kBatch * c.classes),
+        label(device, kBatch) {
+    exec.stream = stream.get();
+  }
+  Params& params() { return vit.params(); }
+  const std::vector<moe::Site*>& sites() { return vit.sites(); }
+  void load(const TinyTraining& from) {
+    std::copy(from.images.begin(), from.images.end(), images.host());
+    std::copy(from.label.begin(), from.label.end(), label.host());
+    images.send(exec, static_cast<int64_t>(from.images.size())), label.send(exec, kBatch);
+  }
+  void work(int64_t step) {
+    const moe::StepInfo info{SWY_TRAIN, step, 5};
+    vit.params().zero_grads(exec);
+    vit.forward(exec, info, images.there(), kBatch);
+    ops::cross_entropy(exec, kBatch, vit.config().classes, 0.1f, vit.logits(), label.there(), 1.0f / kBatch,
+                       loss.there(), dlogits.there());
+    vit.backward(exec, info, dlogits.there());
+    optimizer.apply(exec);
+    vit.update(exec, info);
+  }
+  double end() {
+    loss.fetch(exec, kBatch);
+    if (stream) stream->wait();
+    double sum = 0;
+    for (int32_t i = 0; i < kBatch; ++i) sum += loss.host()[i];
+    return sum / kBatch;
+  }
+  double train(int64_t step) {
+    optimizer.begin_step(exec, 3e-3f);
+    work(step);
+    return end();
+  }
+};
+
+struct LmRun {
+  static constexpr int32_t kBatch = TinyLmTraining::kBatch;
+  std::unique_ptr<Stream> stream;
+  Tally tally;
+  Exec exec{&tally};
+  Lm lm;
+  Optimizer optimizer;
+  int64_t tokens;
+  Mirror<int32_t> token, target;
+  Mirror<float> loss;
+
+  LmRun(const LmConfig& c, Instance* router, int device)
+      : stream(device < 0 ? nullptr : std::make_unique<Stream>(device)),
+        lm(c, router, kBatch, 1, device),
+        optimizer(rule(), lm.params()),
+        tokens(kBatch * c.context),
+        token(device, tokens),
+        target(device, tokens),
+        loss(device, tokens) {
+    exec.stream = stream.get();
+  }
+  Params& params() { return lm.params(); }
+  const std::vector<moe::Site*>& sites() { return lm.sites(); }
+  void load(const TinyLmTraining& from) {
+    std::copy(from.token.begin(), from.token.end(), token.host());
+    std::copy(from.target.begin(), from.target.end(), target.host());
+    token.send(exec, tokens), target.send(exec, tokens);
+  }
+  void work(int64_t step) {
+    const moe::StepInfo info{SWY_TRAIN, step, 5};
+    lm.params().zero_grads(exec);
+    lm.forward(exec, info, {token.there(), kBatch, lm.config().context});
+    lm.score(exec, target.there(), 1 / static_cast<float>(tokens), loss.there());
+    lm.backward(exec, info);
+    optimizer.apply(exec);
+    lm.update(exec, info);
+  }
+  double end() {
+    loss.fetch(exec, tokens);
+    if (stream) stream->wait();
+    double sum = 0;
+    for (int64_t i = 0; i < tokens; ++i) sum += loss.host()[i];
+    return sum / static_cast<double>(tokens);
+  }
+  double train(int64_t step) {
+    optimizer.begin_step(exec, 3e-3f);
+    work(step);
+    return end();
+  }
+};
+
+// noisy: as it comes, else without what it draws from the number of the step, which a replay would not see.
+std::unique_ptr<Instance> router_of(const std::string& id, bool noisy) {
+  if (id.empty()) return nullptr;
+  OptionText options;
+  if (!noisy && id.rfind("softmax_", 0) == 0) options["noise"] = "0";
+  if (!noisy && id == "switch_top1") options["jitter"] = "0";
+  return tree_router(id.c_str(), options, Checking::kFirst);
+}
+std::string name_of(const testing::TestParamInfo<std::string>& i) { return i.param.empty() ? "dense_ffn" : i.param; }
+
+class DeviceTraining : public testing::TestWithParam<std::string> {
+ protected:
+  void SetUp() override {
+    if (const std::string why = why_no_cuda(); !why.empty()) GTEST_SKIP() << why;
+  }
+};
+
+// Three steps on both, then the counted work and what is left of each tensor.
+template <class Run, class Source, class Config>
+void expect_same_training(const Config& c, const std::string& id) {
+  const auto r0 = router_of(id, true), r1 = router_of(id, true);
+  Run host(c, r0.get(), Arena::kHost), device(c, r1.get(), 0);
+  Config dense = c;
+  dense.routed_layers.clear();
+  Source source(dense, nullptr, {});
+  for (int64_t step = 0; step < 3; ++step) {
+    source.draw_batch(step);
+    host.load(source), device.load(source);
+    const double want = host.train(step), got = device.train(step);
+    EXPECT_NEAR(got, want, 2e-5 * std::fabs(want)) << "step " << step;
+    const double norm = host.optimizer.grad_norm();
+    EXPECT_NEAR(device.optimizer.grad_norm(), norm, 2e-4 * norm);
+    expect_close(device.params(), host.params(), 5e-4, norm);
+  }
+  for (moe::Site* s : device.sites()) s->drain(device.exec);
+  EXPECT_NEAR(device.tally.total().flops, host.tally.total().flops, 1e-12 * host.tally.total().flops);
+  const std::vector<float> before = read(device.params(), device.params()[0].value, 8);
+  device.optimizer.swap_ema(device.exec);
+  device.stream->wait();
+  EXPECT_NE(read(device.params(), device.params()[0].value, 8), before);
+  device.optimizer.swap_ema(device.exec);
+  device.stream->wait();
+  EXPECT_EQ(read(device.params(), device.params()[0].value, 8), before);
+}
+
+// What is recorded once and replayed with new data and rates is the step that would have been run.
+template <class Run, class Source, class Config>
+void expect_same_replay(const Config& c, const std::string& id) {
+  const auto r0 = router_of(id, false), r1 = router_of(id, false);
+  Run plain(c, r0.get(), 0), replayed(c, r1.get(), 0);
+  Config dense = c;
+  dense.routed_layers.clear();
+  Source source(dense, nullptr, {});
+  std::unique_ptr<DeviceGraph> graph;
+  for (int64_t step = 0; step < 4; ++step) {
+    source.draw_batch(step);
+    plain.load(source), replayed.load(source);
+    const double want = plain.train(step);
+    replayed.optimizer.begin_step(replayed.exec, 3e-3f);
+    if (step == 1) graph = std::make_unique<DeviceGraph>(*replayed.stream, [&] { replayed.work(step); });
+    if (graph)
+      graph->launch(*replayed.stream);
+    else
+      replayed.work(step);
+    EXPECT_EQ(replayed.end(), want) << "step " << step;
+  }
+  expect_close(replayed.params(), plain.params(), 0);
+}
+
+VitConfig vit_config(const std::string& id) {
+  VitConfig c = tiny_vit();
+  if (!id.empty()) c.routed_layers = {1};
+  return c;
+}
+LmConfig lm_config(LmConfig c, const std::string& id) {
+  if (!id.empty()) c.routed_layers = {1};
+  return c;
+}
+
+TEST_P(DeviceTraining, VitAgreesWithTheCpu) {
+  expect_same_training<VitRun, TinyTraining>(vit_config(GetParam()), GetParam());
+}
+TEST_P(DeviceTraining, LmAgreesWithTheCpu) {
+  if (GetParam() == "softmax_expert_choice" || GetParam() == "soft_moe") GTEST_SKIP() << "a router of images";
+  expect_same_training<LmRun, TinyLmTraining>(lm_config(tiny_lm(), GetParam()), GetParam());
+  LmConfig llama = lm_config(tiny_llama(), GetParam());
+  if (!GetParam().empty()) llama.shared_experts = 1;
+  expect_same_training<LmRun, TinyLmTraining>(llama, GetParam());
+}
+TEST_P(DeviceTraining, ReplaysBitForBit) {
+  expect_same_replay<VitRun, TinyTraining>(vit_config(GetParam()), GetParam());
+  if (GetParam() == "softmax_expert_choice" || GetParam() == "soft_moe") return;
+  expect_same_replay<LmRun, TinyLmTraining>(lm_config(tiny_lm(), GetParam()), GetParam());
+}
+
+INSTANTIATE_TEST_SUITE_P(Routers, DeviceTraining,
+                         testing::Values("", "softmax_token_choice", "softmax_expert_choice", "soft_moe", "switch_top1",
+                                         "deepseek_v3_bias", "hash"),
+                         name_of);
+
+class OnADevice : public DeviceTraining {};
+TEST_P(OnADevice, CheckpointsMoveBetweenDevices) {
+  const VitConfig c = vit_config("");
+  VitRun host(c, nullptr, Arena::kHost), device(c, nullptr, 0), back(c, nullptr, Arena::kHost);
+  TinyTraining source(c, nullptr, rule());
+  source.draw_batch(0);
+  for (VitRun* run : {&host, &device, &back}) run->load(source);
+  host.train(0);
+  const auto path = std::filesystem::temp_directory_path() / "swy_training_gpu_test.safetensors";
+  save_checkpoint(path, host.params(), &host.optimizer, host.tally, {{"a", "b"}});
+  load_checkpoint(path, device.params(), &device.optimizer, device.tally);
+  EXPECT_EQ(device.optimizer.steps(), 1);
+  EXPECT_EQ(device.tally.total().flops, host.tally.total().flops);
+  expect_close(device.params(), host.params(), 0);
+  save_checkpoint(path, device.params(), &device.optimizer, device.tally, {});
+  load_checkpoint(path, back.params(), &back.optimizer, back.tally);
+  expect_close(back.params(), host.params(), 0);
+  EXPECT_EQ(back.train(1), host.train(1));
+  std::filesystem::remove(path);
+}
+INSTANTIATE_TEST_SUITE_P(, OnADevice, testing::Values(""), [](const auto&) { return std::string("dense"); });
+
+}  // namespace
+}  // namespace swy::model
