@@ -49,6 +49,12 @@ Cell cell_from_json(const Json& j) {
 
 namespace {
 
+Json environment_of(const Suite& suite) {
+  Json j = environment();
+  j["device"] = suite.device;
+  return j;
+}
+
 Json budget_asked(const Suite& suite) {
   const std::string units = std::string(suite.unit()) + "s";
   const bool by_units = suite.train_units > 0;
@@ -96,7 +102,7 @@ Json record_skeleton(const Cell& cell) {
       {"curve", Json::array()},
       {"sites", Json::array()},
       {"timing", {{"metrics", Json::array()}}},
-      {"environment", environment()},
+      {"environment", environment_of(cell.suite)},
       {"created", utc_now()},
       {"command", cell.command},
       {"cell", cell.suite.source}};

@@ -49,6 +49,25 @@ Json named(const std::vector<std::string>& names, const std::vector<double>& val
   return j;
 }
 
+// While it lives the model has the averages of its weights, where there are any.
+class Swapped {
+ public:
+  Swapped(model::Optimizer& optimizer, const Workload& workload) : optimizer_(optimizer), workload_(workload) {
+    swap();
+  }
+  ~Swapped() { swap(); }
+  Swapped(const Swapped&) = delete;
+  Swapped& operator=(const Swapped&) = delete;
+
+ private:
+  void swap() {
+    Tally uncharged;
+    if (optimizer_.has_ema()) optimizer_.swap_ema(workload_.place().exec(uncharged));
+  }
+  model::Optimizer& optimizer_;
+  const Workload& workload_;
+};
+
 // One cell while it runs.
 class Run {
  public:
@@ -59,9 +78,11 @@ class Run {
         workload_(modality(cell.suite.kind).make(cell.suite, cell.data_dir)),
         trainer_(cell.suite, *workload_),
         evaluator_(*workload_, static_cast<uint64_t>(cell.seed())),
-        unit_(cell.suite.unit()) {
+        unit_(cell.suite.unit()),
+        gemm_(&workload_->place()) {
     if (cell.analysis && !workload_->sites().empty())
       analysis_ = std::make_unique<AnalysisRun>(*workload_, static_cast<uint64_t>(cell.seed()));
+    record_["environment"].update(workload_->place().describe());
     if (unit_ == "token") record_["causality"] = causality_of(workload_->sites());
   }
 
@@ -111,8 +132,7 @@ void Run::load(const std::filesystem::path& checkpoint) {
 }
 
 Evaluation Run::evaluate(bool last) {
-  model::Optimizer& optimizer = trainer_.optimizer();
-  if (optimizer.has_ema()) optimizer.swap_ema();
+  const Swapped averages(trainer_.optimizer(), *workload_);
   const double progress = trainer_.budget().progress();
   Evaluation result = evaluator_.run({.most = last ? 0 : cell_.suite.curve_units,
                                       .progress = progress,
@@ -122,7 +142,6 @@ Evaluation Run::evaluate(bool last) {
     analysis_->drop_top_experts(evaluator_, progress);
     record_["analysis"] = analysis_->result();
   }
-  if (optimizer.has_ema()) optimizer.swap_ema();
   return result;
 }
 
@@ -199,12 +218,23 @@ void Run::train(const std::function<void(const Progress&)>& on_progress) {
 
 void Run::measure_robustness(const std::function<void(const Progress&)>& on_progress) {
   if (cell_.suite.robustness.level == "none" || diverged()) return;
-  model::Optimizer& optimizer = trainer_.optimizer();
-  if (optimizer.has_ema()) optimizer.swap_ema();
+  const Swapped averages(trainer_.optimizer(), *workload_);
   // Beside the model that is looked at: kept by the run that trained it, or by this one.
   const bool taken = !cell_.models.empty() && std::filesystem::exists(model_path(cell_, cell_.models));
   const std::filesystem::path folder = taken ? cell_.models : record_path_.parent_path();
-  RobustnessRun robustness(cell_, *workload_, early_model_path(cell_, folder));
+  // It looks into plans, which lie on the device: there the weights are brought to a model on the CPU.
+  Cell on_cpu = cell_;
+  std::unique_ptr<Workload> copy;
+  if (workload_->place().on_device()) {
+    on_cpu.suite.device = "cpu", on_cpu.suite.precision = "fp32";
+    copy = workload_->again(on_cpu.suite);
+    workload_->place().wait();
+    for (size_t i = 0; i < copy->params().all().size(); ++i) {
+      const Param &to = copy->params().all()[i], &from = workload_->params().all()[i];
+      if (to.size > 0) device_copy(to.value, from.value, to.size * int64_t{sizeof(float)});
+    }
+  }
+  RobustnessRun robustness(on_cpu, copy ? *copy : *workload_, early_model_path(cell_, folder));
   const Stopwatch watch;
   record_["robustness"] = robustness.run([&](size_t done, size_t all) {
     const double seconds = watch.seconds();
@@ -213,7 +243,6 @@ void Run::measure_robustness(const std::function<void(const Progress&)>& on_prog
                  cat("condition ", done, " of ", all)});
   });
   record_["timing"]["metrics"].push_back(metric_json("robustness_time", watch.seconds()));
-  if (optimizer.has_ema()) optimizer.swap_ema();
 }
 
 void Run::report_results() {

@@ -60,7 +60,6 @@ Json environment() {
   return {{"cpu", cpu_model()},
           {"cores", std::thread::hardware_concurrency()},
           {"threads", thread_count()},
-          {"device", "cpu"},
           {"system", cat(system.sysname, " ", system.release)},
           {"compiler", compiler()},
           {"instruction_set", instruction_set()},

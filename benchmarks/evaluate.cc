@@ -30,7 +30,7 @@ Evaluator::Evaluator(Workload& workload, uint64_t run_seed)
 
 Evaluation Evaluator::run(const EvaluationRequest& request) {
   Evaluation result;
-  const Exec exec{&result.tally};
+  const Exec exec = workload_.place().exec(result.tally);
   const std::vector<moe::Site*>& sites = workload_.sites();
   for (moe::Site* site : sites) site->load().reset();
   if (request.planted && !sites.empty() && workload_.planted_clusters() > 0)
@@ -53,6 +53,7 @@ Evaluation Evaluator::run(const EvaluationRequest& request) {
   result.loss /= static_cast<double>(result.scored);
   result.accuracy = static_cast<double>(right) / static_cast<double>(result.scored);
   for (moe::Site* site : sites) {
+    site->drain(exec);
     result.load.push_back(site->load());
     site->load().reset();
   }

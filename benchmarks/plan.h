@@ -14,8 +14,8 @@ struct RunOptions {
   std::vector<std::string> routers, tasks;  // labels, ids or plugin paths; empty: all of the suite
   int seeds = 0;                            // how many; 0: the suite's
   std::vector<int64_t> seed;                // exactly these
-  std::string device = "cpu";
-  double budget = 0;  // training FLOPs; 0: the suite's
+  std::string device, precision;            // empty: the suite's
+  double budget = 0;                        // training FLOPs; 0: the suite's
   std::filesystem::path data_dir = "datasets", out = "results";
   bool resume = false, retry_failed = false, dry_run = false, json = false, analysis = false;
   std::string robustness;        // level; empty: the suite's

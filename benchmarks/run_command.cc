@@ -23,7 +23,9 @@ void add_run_command(CLI::App& app, int& exit_code) {
   run->add_option("--tasks", o->tasks, "only these tasks of the suite")->delimiter(',');
   auto* seeds = run->add_option("--seeds", o->seeds, "how many seeds")->check(CLI::Range(1, 10000));
   run->add_option("--seed", o->seed, "exactly these seeds")->delimiter(',')->excludes(seeds);
-  run->add_option("--device", o->device, "cpu or cuda")->capture_default_str();
+  run->add_option("--device", o->device, "cpu or cuda, instead of the suite's")->check(CLI::IsMember({"cpu", "cuda"}));
+  run->add_option("--precision", o->precision, "of matrix products on a CUDA device, instead of the suite's")
+      ->check(CLI::IsMember({"fp32", "tf32", "bf16"}));
   run->add_option("--budget", o->budget, "training FLOPs of each cell, instead of the suite's")
       ->check(CLI::Range(1e6, 1e24));
   run->add_option("--data", o->data_dir, "directory of the data sets; default $SWITCHYARD_DATA or ./datasets");
@@ -53,6 +55,7 @@ void add_run_command(CLI::App& app, int& exit_code) {
       "  switchyard run demo-vision --dry-run\n"
       "  switchyard run vision-cifar10-mini --data DIR --seeds 3 --out results --resume\n"
       "  switchyard run demo-vision --routers random,path/to/my_router.so\n"
+      "  switchyard run study-vision --device cuda --precision bf16 --data DIR --checkpoint-every 0.1 --resume\n"
       "Exit code 1: at least one cell crashed, hung, diverged or failed; its record says why.");
   run->callback([o, &exit_code] { exit_code = run_suite(*o); });
 }

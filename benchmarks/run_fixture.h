@@ -22,8 +22,14 @@ struct Said {
   std::string out, err;
 };
 
+#ifdef SWITCHYARD_EMULATED
+inline constexpr const char* kProgram = SWITCHYARD_BUILD_DIR "/switchyard_emulated";
+#else
+inline constexpr const char* kProgram = SWITCHYARD_BUILD_DIR "/switchyard";
+#endif
+
 inline Said switchyard(std::vector<std::string> arguments, double limit_s = 200) {
-  arguments.insert(arguments.begin(), SWITCHYARD_BUILD_DIR "/switchyard");
+  arguments.insert(arguments.begin(), kProgram);
   Said said{};
   const ProcessResult r =
       run_process({arguments, limit_s, 0}, [&](const std::string& line) { said.out += line + "\n"; });

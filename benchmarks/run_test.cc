@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "benchmarks/run_fixture.h"
+#include "core/device/device.h"
 
 namespace swy::bench {
 namespace {
@@ -124,7 +125,8 @@ TEST_F(Run, BadInput) {
   expect_refused({"run", good, "--out", o, "--tasks", "plantde"}, 2, "unknown task 'plantde'; did you mean 'planted'?");
   expect_refused({"run", good, "--out", o, "--budget", "1e6"}, 2, "does not pay for one step");
   expect_refused({"run", good, "--out", o, "--budget", "-5"}, 2, "--budget");
-  expect_refused({"run", good, "--out", o, "--device", "cuda"}, 3, "built without CUDA");
+  if (!why_no_cuda().empty()) expect_refused({"run", good, "--out", o, "--device", "cuda"}, 3, "no CUDA device");
+  expect_refused({"run", good, "--out", o, "--precision", "bf16"}, 2, "--device cuda");
   expect_refused({"run", good, "--out", o, "--seeds", "0"}, 2, "--seeds");
   expect_refused({"run", good, "--out", (directory / "file" / "x").string()}, 3, (directory / "file" / "x").string());
   expect_refused(

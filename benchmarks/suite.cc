@@ -138,6 +138,8 @@ Suite parse_suite(const Json& j, const std::string& what) {
   take(budget, "train_flops", suite.train_flops);
   take(budget, ("train_" + units).c_str(), suite.train_units);
   suite.seeds = j.at("seeds").get<std::vector<int64_t>>();
+  take(j, "device", suite.device);
+  take(j, "precision", suite.precision);
   take(j, "threads", suite.threads);
   take(j, "jobs", suite.jobs);
   take(j, "time_limit_s", suite.time_limit_s);

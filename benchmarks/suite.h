@@ -45,8 +45,9 @@ struct Suite {
   float label_smoothing = 0;   // images only
   bool random_windows = true;  // text only: else every epoch goes once through the text
   model::OptimizerConfig optimizer;
-  double train_flops = 0, train_units = 0;  // the budget: one of them, the other is 0
-  int threads = 0;                          // of each cell; 0: as many as the machine has
+  double train_flops = 0, train_units = 0;         // the budget: one of them, the other is 0
+  std::string device = "cpu", precision = "fp32";  // see place.h
+  int threads = 0;                                 // of each cell; 0: as many as the machine has
   int jobs = 1;
   double time_limit_s = 3600;
   int evaluation_batch = 256;

@@ -1,5 +1,6 @@
 #include "benchmarks/timing.h"
 
+#include "core/ops/cuda.h"
 #include "core/ops/gemm.h"
 
 namespace swy::bench {
@@ -16,7 +17,43 @@ void ThinnedSamples::add(double value) {
   sum_ += value;
 }
 
+void GemmProbe::sample_on_device(int repetitions) {
+  constexpr double kLeast = 0.2;  // milliseconds
+  constexpr int64_t kFirst = 256, kMost = 8192;
+  Stream& stream = place_->stream();
+  Tally uncharged;
+  const Exec exec = place_->exec(uncharged);
+  Timer timer;
+  const auto time = [&] {
+    timer.start(stream);
+    if (place_->precision() == "bf16") {
+      if constexpr (kWithCuda)
+        ops::cuda::gemm_bf16(stream, n_, n_, n_, static_cast<uint16_t*>(left_.data()),
+                             static_cast<uint16_t*>(right_.data()), static_cast<float*>(out_.data()));
+    } else {
+      ops::gemm(exec, false, false, n_, n_, n_, 1, static_cast<float*>(left_.data()),
+                static_cast<float*>(right_.data()), 0, static_cast<float*>(out_.data()));
+    }
+    timer.stop(stream);
+    return timer.milliseconds();
+  };
+  const auto make = [&](int64_t n) {
+    n_ = n;
+    const int64_t bytes = n * n * int64_t{sizeof(float)};
+    for (DeviceMemory* m : {&left_, &right_, &out_}) {
+      *m = DeviceMemory(stream.device(), bytes);
+      device_set(m->data(), 0x3c, bytes);  // small numbers, as fp32 and as bf16
+    }
+    time();  // first call: the library chooses
+  };
+  if (n_ == 0)
+    for (make(kFirst); n_ < kMost && time() < kLeast;) make(2 * n_);
+  const auto side = static_cast<double>(n_);
+  for (int i = 0; i < repetitions; ++i) rates_.push_back(2 * side * side * side / (time() / 1e3));
+}
+
 void GemmProbe::sample(int repetitions) {
+  if (place_ && place_->on_device()) return sample_on_device(repetitions);
   constexpr int64_t n = 1024;
   Tally tally;
   const Exec exec{&tally};

@@ -4,6 +4,7 @@
 #include <chrono>
 #include <vector>
 
+#include "benchmarks/place.h"
 #include "core/device/exec.h"
 
 namespace swy::bench {
@@ -35,15 +36,21 @@ class ThinnedSamples {
   double sum_ = 0;
 };
 
-// The rate of a dense 1024^3 matrix product on the run's threads, sampled between training steps, so that both see the
-// same clock frequency and the same neighbours.
+// The rate of a dense matrix product where a run's steps are, sampled between them, so that both see the same clock
+// frequency and the same neighbours: 1024^3 in fp32 on the run's threads, or on a device, in the run's precision, the
+// smallest power of two that takes a fifth of a millisecond (4096^3 for bf16 on an H100).
 class GemmProbe {
  public:
+  explicit GemmProbe(const Place* place = nullptr) : place_(place) {}  // null: the CPU; outlives it
   void sample(int repetitions);
   const std::vector<double>& flops_per_second() const { return rates_; }
 
  private:
+  void sample_on_device(int repetitions);
+  const Place* place_;
+  int64_t n_ = 0;  // on a device
   std::vector<float> a_, b_, c_;
+  DeviceMemory left_, right_, out_;
   std::vector<double> rates_;
 };
 

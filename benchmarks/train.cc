@@ -7,14 +7,19 @@
 #include "core/model/checkpoint.h"
 
 namespace swy::bench {
+namespace {
+constexpr int64_t kStepsBeforeRecording = 2;  // libraries choose their algorithms at first calls
+}
 
 Trainer::Trainer(const Suite& suite, Workload& workload)
     : seed_(static_cast<uint64_t>(suite.seeds.at(0))),
       by_units_(suite.train_units > 0),
       workload_(workload),
       optimizer_(suite.optimizer, workload.params()),
-      budget_(by_units_ ? suite.train_units : suite.train_flops) {
+      budget_(by_units_ ? suite.train_units : suite.train_flops),
+      replayable_(workload.place().on_device()) {
   for (moe::Site* site : workload_.sites()) {
+    replayable_ = replayable_ && (site->router().caps & SWY_CAP_GRAPH_CAPTURE);
     window_.load.emplace_back(site->spec().experts);
     window_.aux.emplace_back(site->aux_names().size());
     window_.metrics.emplace_back(site->metric_names().size());
@@ -24,15 +29,17 @@ Trainer::Trainer(const Suite& suite, Workload& workload)
 
 void Trainer::step() {
   const Stopwatch watch;
-  const Exec exec{&tally_};
+  const Exec exec = workload_.place().exec(tally_);
   const moe::StepInfo info{SWY_TRAIN, optimizer_.steps(), seed_, budget_.progress()};
-  workload_.params().zero_grads();
-  loss_ = workload_.train(exec, info);
-  optimizer_.step(exec, model::lr_at(optimizer_.config(), budget_.progress()));
-  {
-    const Charge charge(tally_, Part::kRouter, Pass::kUpdate);
-    workload_.update(exec, info);
-  }
+  workload_.load(exec, info.step);
+  optimizer_.begin_step(exec, model::lr_at(optimizer_.config(), budget_.progress()));
+  if (replayable_ && optimizer_.steps() > kStepsBeforeRecording)
+    record_and_replay(info);
+  else
+    work(exec, info);
+  if (exec.stream) workload_.prepare(info.step + 1);
+  loss_ = workload_.loss(exec);
+  for (moe::Site* site : workload_.sites()) site->drain(exec);
   budget_.spend_to(by_units_ ? static_cast<double>(units()) : flops());
   sum_router_values();
   step_seconds_.add(watch.seconds());
@@ -42,11 +49,31 @@ void Trainer::step() {
   }
 }
 
+// What a step does after its batch and rate are there.
+void Trainer::work(const Exec& exec, const moe::StepInfo& info) {
+  workload_.params().zero_grads(exec);
+  workload_.train(exec, info);
+  optimizer_.apply(exec);
+  const Charge charge(*exec.tally, Part::kRouter, Pass::kUpdate);
+  workload_.update(exec, info);
+}
+
+void Trainer::record_and_replay(const moe::StepInfo& info) {
+  Stream& stream = workload_.place().stream();
+  if (!graph_) {
+    const Exec exec = workload_.place().exec(recorded_);
+    graph_ = std::make_unique<DeviceGraph>(stream, [&] { work(exec, info); });
+  }
+  graph_->launch(stream);
+  tally_.add(recorded_);
+}
+
 void Trainer::sum_router_values() {
   ++window_.steps;
   window_.loss += loss_;
   for (size_t s = 0; s < workload_.sites().size(); ++s) {
-    const moe::Site& site = *workload_.sites()[s];
+    moe::Site& site = *workload_.sites()[s];
+    site.load();  // a device's values come to the host with it
     for (size_t i = 0; i < window_.aux[s].size(); ++i) window_.aux[s][i] += static_cast<double>(site.aux_values()[i]);
     for (size_t i = 0; i < window_.metrics[s].size(); ++i)
       window_.metrics[s][i] += static_cast<double>(site.metric_values()[i]);

@@ -3,6 +3,7 @@
 // was not.
 #pragma once
 #include <filesystem>
+#include <memory>
 #include <vector>
 
 #include "benchmarks/budget.h"
@@ -18,8 +19,9 @@ class Trainer {
   // `suite` is a cell's: one task, one router, one seed. The workload is its own and outlives the trainer.
   Trainer(const Suite& suite, Workload& workload);
 
-  // One step: batch, forward, loss, backward, optimiser, router update. Throws Error (usage) when the first step alone
-  // overspends the budget. REQUIRES: budget().allows_next()
+  // One step: batch, forward, loss, backward, optimiser, router update. On a device the work of a step is recorded once
+  // and replayed from then on, where the router claims that it can be; meanwhile the host prepares the next batch.
+  // Throws Error (usage) when the first step alone overspends the budget. REQUIRES: budget().allows_next()
   void step();
 
   const Budget& budget() const { return budget_; }
@@ -46,7 +48,11 @@ class Trainer {
   void save(const std::filesystem::path&, const Json& extra);
   Json load(const std::filesystem::path&);
 
+  bool replays() const { return graph_ != nullptr; }
+
  private:
+  void work(const Exec&, const moe::StepInfo&);
+  void record_and_replay(const moe::StepInfo&);
   void sum_router_values();
   uint64_t seed_;
   bool by_units_;  // what the budget counts
@@ -58,6 +64,9 @@ class Trainer {
   ThinnedSamples step_seconds_;
   Window window_;  // loss, aux and metrics hold sums until it is taken
   std::vector<moe::Load> total_load_;
+  bool replayable_;  // on a device, and every router claims it
+  std::unique_ptr<DeviceGraph> graph_;
+  Tally recorded_;  // what one replay of it does
 };
 
 }  // namespace swy::bench

@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "benchmarks/place.h"
 #include "benchmarks/stress.h"
 #include "benchmarks/suite.h"
 #include "core/device/exec.h"
@@ -54,11 +55,18 @@ class Workload {
   virtual int planted_clusters() const = 0;  // that Scored::cluster speaks of; 0: none
   virtual Params& params() = 0;
   virtual const std::vector<moe::Site*>& sites() const = 0;
+  virtual const Place& place() const = 0;  // of model and calls: each Exec is one of its
 
-  // ---- training ----
-  // Batch, forward, loss and backward of step info.step: adds all gradients, those of aux losses too, into params().
-  // Returns the mean loss of a unit in nats, aux losses not included. Allocates nothing.
-  virtual double train(const Exec&, const moe::StepInfo&) = 0;
+  // ---- training: prepare, load, train, loss; allocates nothing ----
+  // The host's part of load() for a step, ahead of it, while a device is busy with the one before.
+  virtual void prepare(int64_t step) = 0;
+  // Brings the batch of a step to where the model is.
+  virtual void load(const Exec&, int64_t step) = 0;
+  // Forward, loss and backward of the batch that is there: adds all gradients, those of aux losses too, into params().
+  // On a device it is enqueued, and may be recorded and replayed with the next batch.
+  virtual void train(const Exec&, const moe::StepInfo&) = 0;
+  // Mean loss of a unit in nats, aux losses not included, of the last train(). Waits for a device.
+  virtual double loss(const Exec&) = 0;
   virtual void update(const Exec&, const moe::StepInfo&) = 0;  // after the optimiser: routers see their load
 
   // ---- evaluation ----

@@ -17,6 +17,7 @@
 #include "core/base/philox.h"
 #include "core/base/seed.h"
 #include "core/base/suggest.h"
+#include "core/device/move.h"
 #include "data/noise/noisy_split.h"
 #include "data/text_batcher.h"
 
@@ -54,6 +55,7 @@ class LanguageWorkload : public Workload {
         data_dir_(data_dir),
         split_(suite.valid_split ? set_.valid : set_.test),
         split_name_(suite.valid_split ? "valid" : "test"),
+        place_(suite.device, suite.precision),
         config_(lm_config(suite.routers.at(0), set_.vocabulary, set_.planted_clusters)),
         stride_(suite.stride > 0 ? suite.stride : config_.context),
         router_(make_router_instance(suite, config_.routed_layers.size())),
@@ -61,12 +63,15 @@ class LanguageWorkload : public Workload {
         train_batcher_(set_, batcher_options(suite, suite.batch, config_.context)),
         score_batcher_(set_, batcher_options(suite, suite.evaluation_batch, config_.context)),
         lm_(config_, router_.get(), std::max(suite.batch, suite.evaluation_batch),
-            purpose_seed(static_cast<uint64_t>(suite.seeds.at(0)), Purpose::kModelInit)) {
-    const auto most = static_cast<size_t>(std::max(suite.batch, suite.evaluation_batch) * config_.context);
-    for (auto* v : {&token_, &target_, &predicted_}) v->resize(most);
-    for (auto* v : {&loss_, &confidence_}) v->resize(most);
-    mask_.resize(most);
-    if (planted_clusters() > 0) cluster_.resize(most);
+            purpose_seed(static_cast<uint64_t>(suite.seeds.at(0)), Purpose::kModelInit), place_.device()) {
+    const int64_t most = int64_t{std::max(suite.batch, suite.evaluation_batch)} * config_.context;
+    const auto integers = [&](int64_t n) { return Mirror<int32_t>(place_.device(), n); };
+    for (Batch& b : batches_) {
+      b.token = integers(most), b.target = integers(most), b.cluster = integers(planted_clusters() > 0 ? most : 0);
+      if (!place_.on_device()) break;  // one is enough where nothing runs ahead
+    }
+    predicted_ = integers(most), mask_ = Mirror<uint8_t>(place_.device(), most);
+    loss_ = Mirror<float>(place_.device(), most), confidence_ = Mirror<float>(place_.device(), most);
   }
 
   Json describe() const override {
@@ -87,13 +92,35 @@ class LanguageWorkload : public Workload {
   Params& params() override { return lm_.params(); }
   const std::vector<moe::Site*>& sites() const override { return lm_.sites(); }
 
-  double train(const Exec& ex, const moe::StepInfo& info) override {
-    train_batcher_.train_batch(info.step, token_.data(), target_.data(), cluster());
-    lm_.forward(ex, info, {token_.data(), static_cast<int32_t>(batch_), config_.context, cluster()});
-    const auto tokens = static_cast<double>(step_units());
-    const model::LmScore score = lm_.score(ex, target_.data(), static_cast<float>(1 / tokens), loss_.data());
+  const Place& place() const override { return place_; }
+
+  void prepare(int64_t step) override {
+    Batch& b = batch_of(step);
+    if (b.step == step) return;
+    train_batcher_.train_batch(step, b.token.host(), b.target.host(),
+                               planted_clusters() > 0 ? b.cluster.host() : nullptr);
+    b.step = step;
+  }
+  void load(const Exec& ex, int64_t step) override {
+    prepare(step);
+    if (!ex.stream) return;
+    Batch &from = batch_of(step), &to = batches_[0];  // always its twin: where a recorded step looks
+    copy(ex, step_units(), from.token.host(), to.token.there());
+    copy(ex, step_units(), from.target.host(), to.target.there());
+    if (planted_clusters() > 0) copy(ex, step_units(), from.cluster.host(), to.cluster.there());
+  }
+  void train(const Exec& ex, const moe::StepInfo& info) override {
+    Batch& b = batches_[0];
+    lm_.forward(ex, info, {b.token.there(), static_cast<int32_t>(batch_), config_.context, cluster_there()});
+    lm_.score(ex, b.target.there(), static_cast<float>(1 / static_cast<double>(step_units())), loss_.there());
     lm_.backward(ex, info);
-    return score.loss / tokens;
+  }
+  double loss(const Exec& ex) override {
+    loss_.fetch(ex, step_units());
+    place_.wait();
+    double sum = 0;
+    for (int64_t i = 0; i < step_units(); ++i) sum += double{loss_.host()[i]};
+    return sum / static_cast<double>(step_units());
   }
   void update(const Exec& ex, const moe::StepInfo& info) override { lm_.update(ex, info); }
 
@@ -116,7 +143,8 @@ class LanguageWorkload : public Workload {
     shown_->aligned = stress.kind != Stress::Kind::kShift;
     const int64_t windows = shown_->cut(config_.context, tokens - 1, stress.kind == Stress::Kind::kNoise);
     if (stress.kind == Stress::Kind::kOrder) shown_->order = reordered(stress.name, windows, kStressSeed);
-    shown_->place.resize(token_.size()), shown_->target_place.resize(token_.size());
+    const auto rows = static_cast<size_t>(score_batcher_.batch_size() * config_.context);
+    shown_->place.resize(rows), shown_->target_place.resize(rows);
     const bool nothing = stress.kind == Stress::Kind::kNoise && text.sites == 0;
     return nothing ? "this text has no place for the noise" : "";
   }
@@ -138,26 +166,34 @@ class LanguageWorkload : public Workload {
   }
   Scored score(const Exec& ex, const moe::StepInfo& info, int64_t batch) override {
     Scored s;
-    s.sequences = shown_ ? show_batch(batch)
-                         : score_batcher_.eval_batch(split_, stride_, batch, token_.data(), target_.data(), cluster());
+    Batch& b = batches_[0];
+    b.step = -1;
+    s.sequences = shown_
+                      ? show_batch(batch)
+                      : score_batcher_.eval_batch(split_, stride_, batch, b.token.host(), b.target.host(), cluster());
     s.tokens = config_.context;
     s.rows = s.sequences * s.tokens;
     s.units = mark_padding(s.rows);
     const bool padded = s.units < s.rows;
+    b.token.send(ex, s.rows), b.target.send(ex, s.rows);
+    if (cluster()) b.cluster.send(ex, s.rows);
+    if (padded) mask_.send(ex, s.rows);
+    place_.wait();
     const Stopwatch watch;
     lm_.forward(ex, info,
-                {token_.data(), static_cast<int32_t>(s.sequences), config_.context, cluster(),
-                 padded ? mask_.data() : nullptr});
-    lm_.score(ex, target_.data(), 0, loss_.data(), predicted_.data(), confidence_.data());
+                {b.token.there(), static_cast<int32_t>(s.sequences), config_.context, cluster_there(),
+                 padded ? mask_.there() : nullptr, s.units});
+    lm_.score(ex, b.target.there(), 0, loss_.there(), predicted_.there(), confidence_.there());
+    place_.wait();
     s.seconds = watch.seconds();
-    if (padded && cluster()) {
-      for (size_t i = 0; i < static_cast<size_t>(s.rows); ++i) cluster_[i] = mask_[i] ? cluster_[i] : -1;
-    }
-    s.loss = loss_.data();
-    s.target = target_.data();
-    s.predicted = predicted_.data();
-    s.confidence = confidence_.data();
-    s.token = token_.data();
+    loss_.fetch(ex, s.rows), predicted_.fetch(ex, s.rows), confidence_.fetch(ex, s.rows);
+    place_.wait();
+    for (int64_t i = 0; padded && cluster() && i < s.rows; ++i) cluster()[i] = mask_.host()[i] ? cluster()[i] : -1;
+    s.loss = loss_.host();
+    s.target = b.target.host();
+    s.predicted = predicted_.host();
+    s.confidence = confidence_.host();
+    s.token = b.token.host();
     s.cluster = cluster();
     if (shown_) s.place = shown_->place.data(), s.target_place = shown_->target_place.data();
     return s;
@@ -183,6 +219,12 @@ class LanguageWorkload : public Workload {
   }
 
  private:
+  struct Batch {
+    Mirror<int32_t> token, target, cluster;
+    int64_t step = -1;  // of training, which this is the batch of
+  };
+  Batch& batch_of(int64_t step) { return batches_[place_.on_device() ? step % 2 : 0]; }
+
   // What show() asked for: a text, the windows it is cut into, and of the batch that is scored what it came from.
   struct Shown {
     data::NoisySplit text;                     // without noise source and unchanged are empty: every token is itself
@@ -226,10 +268,11 @@ class LanguageWorkload : public Workload {
       const int64_t w = shown.order.empty() ? first + i : shown.order[static_cast<size_t>(first + i)];
       const int64_t start = shown.begin[static_cast<size_t>(w)], end = shown.begin[static_cast<size_t>(w) + 1];
       const auto row = static_cast<size_t>(i * context);
-      score_batcher_.window(shown.text.split, start, start, end, token_.data() + row, target_.data() + row,
+      int32_t* target = batches_[0].target.host() + row;
+      score_batcher_.window(shown.text.split, start, start, end, batches_[0].token.host() + row, target,
                             cluster() ? cluster() + row : nullptr);
       for (int64_t t = 0; t < context; ++t) {
-        const bool scored = target_[row + static_cast<size_t>(t)] >= 0;
+        const bool scored = target[t] >= 0;
         shown.place[row + static_cast<size_t>(t)] = scored ? shown.source(start + t) : -1;
         shown.target_place[row + static_cast<size_t>(t)] = scored ? shown.source(start + t + 1) : -1;
       }
@@ -237,15 +280,16 @@ class LanguageWorkload : public Workload {
     return n;
   }
 
-  int32_t* cluster() { return cluster_.empty() ? nullptr : cluster_.data(); }
+  int32_t* cluster() { return planted_clusters() > 0 ? batches_[0].cluster.host() : nullptr; }
+  const int32_t* cluster_there() { return planted_clusters() > 0 ? batches_[0].cluster.there() : nullptr; }
 
   // Every window ends with a target that is scored; what comes after it is padding. Returns how many tokens are none.
   int64_t mark_padding(int64_t rows) {
     int64_t real = 0;
     for (int64_t begin = 0; begin < rows; begin += config_.context) {
       int64_t length = config_.context;
-      while (length > 0 && target_[static_cast<size_t>(begin + length - 1)] < 0) --length;
-      for (int64_t i = 0; i < config_.context; ++i) mask_[static_cast<size_t>(begin + i)] = i < length;
+      while (length > 0 && batches_[0].target.host()[begin + length - 1] < 0) --length;
+      for (int64_t i = 0; i < config_.context; ++i) mask_.host()[begin + i] = i < length;
       real += length;
     }
     return real;
@@ -256,15 +300,17 @@ class LanguageWorkload : public Workload {
   std::filesystem::path data_dir_;
   const data::TextSplit& split_;
   const char* split_name_;
+  Place place_;
   model::LmConfig config_;
   int64_t stride_;
   std::unique_ptr<Instance> router_;
   int64_t batch_;
   data::TextBatcher train_batcher_, score_batcher_;
   model::Lm lm_;
-  std::vector<int32_t> token_, target_, predicted_, cluster_;
-  std::vector<float> loss_, confidence_;
-  std::vector<uint8_t> mask_;
+  Batch batches_[2];  // the second one: of the next step, while a device has the first
+  Mirror<int32_t> predicted_;
+  Mirror<float> loss_, confidence_;
+  Mirror<uint8_t> mask_;
   std::unique_ptr<Shown> shown_;
 };
 

@@ -13,6 +13,7 @@
 #include "core/base/philox.h"
 #include "core/base/seed.h"
 #include "core/base/suggest.h"
+#include "core/device/move.h"
 #include "core/ops/loss.h"
 #include "data/batcher.h"
 #include "data/corrupt/source.h"
@@ -57,6 +58,7 @@ class VisionWorkload : public Workload {
       : data_(std::move(data)),
         set_(*data_),
         data_dir_(data_dir),
+        place_(suite.device, suite.precision),
         config_(vit_config(suite.routers.at(0), set_)),
         router_(make_router_instance(suite, config_.routed_layers.size())),
         smoothing_(suite.label_smoothing),
@@ -64,13 +66,18 @@ class VisionWorkload : public Workload {
         train_batcher_(set_, batcher_options(suite)),
         test_batcher_(set_, {suite.evaluation_batch, static_cast<uint64_t>(suite.seeds.at(0)), 0, false}),
         vit_(config_, router_.get(), std::max(suite.batch, suite.evaluation_batch),
-             purpose_seed(static_cast<uint64_t>(suite.seeds.at(0)), Purpose::kModelInit)) {
-    const auto most = static_cast<size_t>(std::max(suite.batch, suite.evaluation_batch));
-    images_.resize(most * static_cast<size_t>(set_.image_size()));
-    dlogits_.resize(most * static_cast<size_t>(set_.classes));
-    for (auto* v : {&loss_, &confidence_}) v->resize(most);
-    for (auto* v : {&labels_, &predicted_}) v->resize(most);
-    if (planted_clusters() > 0) cluster_.resize(most * static_cast<size_t>(set_.planted_patches()));
+             purpose_seed(static_cast<uint64_t>(suite.seeds.at(0)), Purpose::kModelInit), place_.device()) {
+    const int64_t most = std::max(suite.batch, suite.evaluation_batch);
+    const auto floats = [&](int64_t n) { return Mirror<float>(place_.device(), n); };
+    for (Batch& b : batches_) {
+      b.images = floats(most * set_.image_size());
+      b.labels = Mirror<int32_t>(place_.device(), most);
+      if (!place_.on_device()) break;  // one is enough where nothing runs ahead
+    }
+    dlogits_ = floats(most * set_.classes), logits_ = floats(most * set_.classes), loss_ = floats(most);
+    confidence_.resize(static_cast<size_t>(most));
+    predicted_.resize(static_cast<size_t>(most));
+    if (planted_clusters() > 0) cluster_.resize(static_cast<size_t>(most * set_.planted_patches()));
   }
 
   Json describe() const override {
@@ -85,17 +92,38 @@ class VisionWorkload : public Workload {
   Params& params() override { return vit_.params(); }
   const std::vector<moe::Site*>& sites() const override { return vit_.sites(); }
 
-  double train(const Exec& ex, const moe::StepInfo& info) override {
-    train_batcher_.train_batch(info.step, images_.data(), labels_.data());
-    vit_.forward(ex, info, images_.data(), static_cast<int32_t>(batch_));
+  const Place& place() const override { return place_; }
+
+  void prepare(int64_t step) override {
+    Batch& b = batch_of(step);
+    if (b.step == step) return;
+    train_batcher_.train_batch(step, b.images.host(), b.labels.host());
+    b.step = step;
+  }
+  void load(const Exec& ex, int64_t step) override {
+    prepare(step);
+    Batch& b = batch_of(step);
+    // Always the first one's twin: where a recorded step looks.
+    if (ex.stream) {
+      copy(ex, batch_ * set_.image_size(), b.images.host(), batches_[0].images.there());
+      copy(ex, batch_, b.labels.host(), batches_[0].labels.there());
+    }
+  }
+  void train(const Exec& ex, const moe::StepInfo& info) override {
+    Batch& b = batches_[0];
+    vit_.forward(ex, info, b.images.there(), static_cast<int32_t>(batch_));
     {
       const Charge charge(*ex.tally, Part::kModel, Pass::kBackward);
-      ops::cross_entropy(ex, batch_, config_.classes, smoothing_, vit_.logits(), labels_.data(),
-                         1.0f / static_cast<float>(batch_), loss_.data(), dlogits_.data());
+      ops::cross_entropy(ex, batch_, config_.classes, smoothing_, vit_.logits(), b.labels.there(),
+                         1.0f / static_cast<float>(batch_), loss_.there(), dlogits_.there());
     }
-    vit_.backward(ex, info, dlogits_.data());
+    vit_.backward(ex, info, dlogits_.there());
+  }
+  double loss(const Exec& ex) override {
+    loss_.fetch(ex, batch_);
+    place_.wait();
     double sum = 0;
-    for (int64_t i = 0; i < batch_; ++i) sum += static_cast<double>(loss_[static_cast<size_t>(i)]);
+    for (int64_t i = 0; i < batch_; ++i) sum += static_cast<double>(loss_.host()[i]);
     return sum / static_cast<double>(batch_);
   }
   void update(const Exec& ex, const moe::StepInfo& info) override { vit_.update(ex, info); }
@@ -139,20 +167,26 @@ class VisionWorkload : public Workload {
   }
   Scored score(const Exec& ex, const moe::StepInfo& info, int64_t batch) override {
     int32_t* cluster = cluster_.empty() || shown_ ? nullptr : cluster_.data();
+    Batch& b = batches_[0];
+    b.step = -1;
     const int64_t n =
-        shown_ ? show_batch(info, batch) : test_batcher_.test_batch(batch, images_.data(), labels_.data(), cluster);
+        shown_ ? show_batch(info, batch) : test_batcher_.test_batch(batch, b.images.host(), b.labels.host(), cluster);
     Scored s;
+    b.images.send(ex, n * set_.image_size()), b.labels.send(ex, n);
+    place_.wait();
     const Stopwatch watch;
-    vit_.forward(ex, info, images_.data(), static_cast<int32_t>(n));
+    vit_.forward(ex, info, b.images.there(), static_cast<int32_t>(n));
+    place_.wait();
     s.seconds = watch.seconds();
     Tally uncharged;  // the loss is no part of what the model costs in use
-    ops::cross_entropy(Exec{&uncharged}, n, config_.classes, 0, vit_.logits(), labels_.data(), 1, loss_.data(),
+    ops::cross_entropy(place_.exec(uncharged), n, config_.classes, 0, vit_.logits(), b.labels.there(), 1, loss_.there(),
                        nullptr);
-    judge(n);
+    loss_.fetch(ex, n);
+    judge(ex, n);
     s.rows = s.units = s.sequences = n;
     s.tokens = config_.tokens();
-    s.loss = loss_.data();
-    s.target = labels_.data();
+    s.loss = loss_.host();
+    s.target = b.labels.host();
     s.predicted = predicted_.data();
     s.confidence = confidence_.data();
     s.cluster = cluster;
@@ -164,6 +198,13 @@ class VisionWorkload : public Workload {
   }
 
  private:
+  struct Batch {
+    Mirror<float> images;
+    Mirror<int32_t> labels;
+    int64_t step = -1;  // of training, which this is the batch of
+  };
+  Batch& batch_of(int64_t step) { return batches_[place_.on_device() ? step % 2 : 0]; }
+
   // What show() asked for.
   struct Shown {
     int64_t images = 0;
@@ -182,29 +223,35 @@ class VisionWorkload : public Workload {
     shown.place.clear();
     for (int64_t i = first; i < first + n; ++i)
       shown.place.push_back(shown.shifted ? -1 : shown.order.empty() ? i : shown.order[static_cast<size_t>(i)]);
+    float* images = batches_[0].images.host();
+    int32_t* labels = batches_[0].labels.host();
     if (shown.corrupted) {
-      shown.corrupted->batch(first, first + n, images_.data(), labels_.data());
+      shown.corrupted->batch(first, first + n, images, labels);
     } else {
       const data::ImageSplit& from = shown.shifted ? shown.shifted->test : set_.test;
       for (int64_t i = 0; i < n; ++i) {
         const int64_t image = shown.shifted ? first + i : shown.place[static_cast<size_t>(i)];
-        data::normalise(set_, from.pixels.data() + image * size, images_.data() + i * size);
-        labels_[static_cast<size_t>(i)] = from.labels[static_cast<size_t>(image)];
+        data::normalise(set_, from.pixels.data() + image * size, images + i * size);
+        labels[i] = from.labels[static_cast<size_t>(image)];
       }
     }
     if (shown.attack) attack(info, first, n);
     return n;
   }
 
-  // The attacker knows all: each of its steps is a forward and a backward pass of the model as it is used.
+  // The attacker knows all: each of its steps is a forward and a backward pass of the model as it is used. On the CPU,
+  // where robustness is measured.
   void attack(const moe::StepInfo& info, int64_t first, int64_t n) {
     Tally uncharged;
-    const Exec ex{&uncharged};
-    shown_->attack->run(first, n, images_.data(), [&](const float* images, float* dimages) {
+    const Exec ex = place_.exec(uncharged);
+    if (ex.stream) usage_error("attacks run on the CPU; use --device cpu");
+    Batch& b = batches_[0];
+    shown_->attack->run(first, n, b.images.host(), [&](const float* images, float* dimages) {
       vit_.forward(ex, info, images, static_cast<int32_t>(n));
-      ops::cross_entropy(ex, n, config_.classes, 0, vit_.logits(), labels_.data(), 1, loss_.data(), dlogits_.data());
-      vit_.backward(ex, info, dlogits_.data(), dimages);
-      vit_.params().zero_grads();
+      ops::cross_entropy(ex, n, config_.classes, 0, vit_.logits(), b.labels.there(), 1, loss_.there(),
+                         dlogits_.there());
+      vit_.backward(ex, info, dlogits_.there(), dimages);
+      vit_.params().zero_grads(ex);
     });
   }
 
@@ -227,9 +274,15 @@ class VisionWorkload : public Workload {
   }
 
   // The most likely class of each image (lowest on ties) and its probability.
-  void judge(int64_t n) {
+  void judge(const Exec& ex, int64_t n) {
+    const float* logits = vit_.logits();
+    if (ex.stream) {
+      copy(ex, n * config_.classes, logits, logits_.host());
+      place_.wait();
+      logits = logits_.host();
+    }
     for (int64_t i = 0; i < n; ++i) {
-      const float *x = vit_.logits() + i * config_.classes, *best = std::max_element(x, x + config_.classes);
+      const float *x = logits + i * config_.classes, *best = std::max_element(x, x + config_.classes);
       double sum = 0;
       for (int32_t c = 0; c < config_.classes; ++c) sum += std::exp(static_cast<double>(x[c] - *best));
       predicted_[static_cast<size_t>(i)] = static_cast<int32_t>(best - x);
@@ -240,14 +293,17 @@ class VisionWorkload : public Workload {
   std::shared_ptr<const data::ImageDataset> data_;
   const data::ImageDataset& set_;
   std::filesystem::path data_dir_;
+  Place place_;
   model::VitConfig config_;
   std::unique_ptr<Instance> router_;
   float smoothing_;
   int64_t batch_;
   data::Batcher train_batcher_, test_batcher_;
   model::Vit vit_;
-  std::vector<float> images_, dlogits_, loss_, confidence_;
-  std::vector<int32_t> labels_, predicted_, cluster_;
+  Batch batches_[2];                       // the second one: of the next step, while a device has the first
+  Mirror<float> dlogits_, logits_, loss_;  // logits_: where a device's are looked at
+  std::vector<float> confidence_;
+  std::vector<int32_t> predicted_, cluster_;
   std::optional<Shown> shown_;
 };
 

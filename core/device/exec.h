@@ -2,6 +2,7 @@
 // FLOPs and bytes to the tally; nothing else in the project counts compute.
 #pragma once
 #include <array>
+#include <cstddef>
 #include <cstdint>
 
 namespace swy {
@@ -20,6 +21,13 @@ class Tally {
     Work& w = work_[part_][pass_];
     w.flops += flops;
     w.bytes += bytes;
+  }
+  void add(const Tally& other) {
+    for (size_t part = 0; part < work_.size(); ++part)
+      for (size_t pass = 0; pass < work_[part].size(); ++pass) {
+        work_[part][pass].flops += other.work_[part][pass].flops;
+        work_[part][pass].bytes += other.work_[part][pass].bytes;
+      }
   }
   const Work& of(Part part, Pass pass) const { return work_[static_cast<int>(part)][static_cast<int>(pass)]; }
   Work& of(Part part, Pass pass) { return work_[static_cast<int>(part)][static_cast<int>(pass)]; }

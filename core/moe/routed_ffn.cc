@@ -2,15 +2,16 @@
 
 #include <cmath>
 #include <optional>
+#include <vector>
 
 #include "core/base/error.h"
+#include "core/device/move.h"
 #include "core/moe/dispatch_assign.h"
 #include "core/moe/dispatch_dense.h"
 #include "core/moe/dispatch_merge.h"
 #include "core/moe/experts.h"
 #include "core/moe/lent_experts.h"
 #include "core/moe/padding.h"
-#include "core/device/move.h"
 #include "core/ops/maps.h"
 
 namespace swy::moe {
@@ -30,6 +31,10 @@ struct RoutedFfn::Impl {
   std::optional<Experts> experts;
   std::optional<LentExperts> lent;  // to a router that asked for them
   const float* residual = nullptr;  // of the last forward
+  struct KeptOnHost {
+    std::vector<int32_t> token, expert, entry;
+    std::vector<float> weight;
+  } kept_on_host;  // of the last forward on a device that was asked about
 
   Impl(RouterAtSite& r, Params& p, Arena& a) : router(r), params(p), arena(a), spec(r.spec), memory(r.memory) {
     declare_experts();
@@ -84,6 +89,19 @@ struct RoutedFfn::Impl {
   ExpertGrads grads() const {
     const auto of = [&](int handle) { return handle < 0 ? nullptr : params[handle].grad; };
     return {of(w1), of(b1), of(w2), of(b2)};
+  }
+  Kept fetch_kept(const Stream& s) {
+    KeptOnHost& k = kept_on_host;
+    s.wait();
+    int64_t n = 0;
+    device_copy(&n, assign->begin() + spec.experts, sizeof n);
+    const auto fetch = [](auto& to, const auto* from, int64_t count) {
+      to.resize(static_cast<size_t>(count));
+      if (count > 0) device_copy(to.data(), from, count * static_cast<int64_t>(sizeof to[0]));
+    };
+    fetch(k.token, assign->token(), n), fetch(k.expert, assign->expert(), n), fetch(k.entry, assign->entry(), n);
+    fetch(k.weight, memory.plan().weight, router.needs.max_assign);
+    return {n, k.token.data(), k.expert.data(), k.entry.data(), k.weight.data()};
   }
   template <class Body>
   void stage(Stage s, Body&& body) {
@@ -203,8 +221,8 @@ void RoutedFfn::drain(const Exec& ex) {
 
 Site::Kept RoutedFfn::kept() const {
   if (!impl_->assign) return {0, nullptr, nullptr, nullptr, nullptr};
-  if (router_.stream()) usage_error(spec().name, ": the kept pairs of a forward on a device stay there");
   const DispatchAssign& a = *impl_->assign;
+  if (router_.stream()) return impl_->fetch_kept(*router_.stream());
   return {a.rows(), a.token(), a.expert(), a.entry(), impl_->memory.plan().weight};
 }
 

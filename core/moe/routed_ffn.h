@@ -29,7 +29,7 @@ class RoutedFfn : public Site {
   // reads the residual stream adds its gradient into dresidual_add, which may be dy itself.
   void backward(const Exec&, const StepInfo&, const SequenceBatch&, const float* x, const float* dy, float* dx_add,
                 float* dresidual_add = nullptr);
-  Kept kept() const override;  // of a forward on the CPU
+  Kept kept() const override;  // of a forward on a device: brought to the host, waits
   void drain(const Exec&) override;
 
  private:
