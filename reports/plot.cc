@@ -131,6 +131,20 @@ void Svg::text(Point at, const std::string& text, Anchor anchor, const Font& fon
   body_ += ">" + escaped(text) + "</text>\n";
 }
 
+void Svg::panel(const Panel& p, const Axis& x, const std::vector<Axis::Tick>& x_ticks, const Axis& y,
+                const std::vector<Axis::Tick>& y_ticks, const std::string& y_title, bool x_labels) {
+  for (const Axis::Tick& t : x_ticks) {
+    line({{x.at(t.value), p.top}, {x.at(t.value), p.bottom}}, {kGrid, 1, ""});
+    if (x_labels) text({x.at(t.value), p.bottom + 16}, t.text, Anchor::kMiddle, {11, kInk, false, false});
+  }
+  for (const Axis::Tick& t : y_ticks) {
+    line({{p.left, y.at(t.value)}, {p.right, y.at(t.value)}}, {kGrid, 1, ""});
+    text({p.left - 6, y.at(t.value) + 4}, t.text, Anchor::kEnd, {11, kInk, false, false});
+  }
+  line({{p.left, p.top}, {p.right, p.top}, {p.right, p.bottom}, {p.left, p.bottom}, {p.left, p.top}}, {kFrame, 1, ""});
+  text({18, 0.5 * (p.top + p.bottom)}, y_title, Anchor::kMiddle, {12, kInk, false, true});
+}
+
 std::string Svg::str() const {
   const std::string w = px(width_), h = px(height_);
   return "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"" + w +
@@ -147,6 +161,15 @@ std::string si(double value) {
     if (std::fabs(std::atof(text)) < 1000 || prefix == 8) break;
   }
   return text + std::string(kPrefixes[prefix]);
+}
+
+void Span::add(double v) {
+  if (std::isfinite(v)) low = std::min(low, v), high = std::max(high, v);
+}
+
+void Span::widen(double share) {
+  const double more = high > low ? share * (high - low) : std::max(1e-3, 0.05 * std::fabs(high));
+  low -= more, high += more;
 }
 
 Axis::Axis(Scale scale, double low, double high, double from, double to)
