@@ -178,16 +178,12 @@ CorruptionScores corruption_scores(const StressResults& s) {
   if (s.text) return scores;
   const double clean = s.clean_cost();
   std::map<std::string, std::vector<double>> by_name;
-  std::map<int, std::vector<double>> by_severity;
   for (const StressResult* r : s.data()) {
     ++scores.cells;
     by_name[r->name].push_back(r->error);
-    by_severity[r->severity].push_back(r->error);
     raise(scores.worst, r->error, *r);
   }
   for (const auto& [name, errors] : by_name) scores.by_name[name] = mean(errors);
-  scores.by_severity = {clean};
-  for (int severity = 1; severity <= kSeverities; ++severity) scores.by_severity.push_back(mean(by_severity[severity]));
   scores.mean_error = mean_of_means(by_name);
   scores.excess = scores.mean_error - clean;
   scores.ratio = scores.mean_error / clean;
@@ -254,6 +250,22 @@ double alexnet_mce(const StressResults& s) {
   std::vector<double> ratios;
   for (const auto& [name, error] : scores.by_name) ratios.push_back(error / alexnet_errors().at(name));
   return mean(ratios);
+}
+
+std::map<int, double> severity_curve(const StressResults& s) {
+  std::map<int, double> points;
+  if (!s.clean()) return points;
+  const auto shown = [&](const StressResult& r) { return s.text ? s.harm(r) : 1 - r.error; };
+  std::set<std::string> names;
+  std::map<int, std::vector<double>> at;
+  for (const StressResult* r : s.data()) {
+    names.insert(r->name);
+    at[r->severity].push_back(shown(*r));
+  }
+  points[0] = shown(*s.clean());
+  for (const auto& [severity, values] : at)
+    if (values.size() == names.size()) points[severity] = mean(values);
+  return points;
 }
 
 ChurnShares data_churn(const StressResults& s, int severity) {
