@@ -43,8 +43,8 @@ Column mean_column(const StressedTask& s) {
   if (s.text)
     return column("growth %", "%+.2f", true,
                   std::string("growth: of ") + text_unit(s.task).name +
-                      " against clean, mean over noises of the mean over " + "their rates (" + s.conditions_text() +
-                      " conditions)",
+                      " against clean, mean over noises of the mean over their rates (" + s.conditions_text() +
+                      (s.conditions_text() == "1" ? " condition)" : " conditions)"),
                   [](const Run& r) { return 100 * noise_scores(r.stress).growth; });
   const bool all = s.all_corruptions();
   return column(all ? "mCE %" : "mean of " + s.conditions_text() + " %", "%.2f", true,

@@ -143,6 +143,9 @@ TEST(RobustnessTables, Text) {
   EXPECT_EQ(cell(t[1], "random", "capacity 0.5/2"), "+30.0/-10.0");
   EXPECT_EQ(cell(t[2], "remoe", "growth %"), "-");
   EXPECT_EQ(to_text(t[0]).find("mCE"), std::string::npos);
+  EXPECT_TRUE(has_note(t[0], "(2 conditions)"));
+  cells.resize(2);
+  EXPECT_TRUE(has_note(robustness_tables({stress_record("random", 1, cells, true)})[0], "(1 condition)"));
 }
 
 }  // namespace
