@@ -34,6 +34,10 @@ const std::map<std::string, double>& alexnet_errors() {
   return errors;
 }
 
+// Its error on the clean ImageNet validation images: 43.5 %, table 2 of the paper (new_draft.pdf in
+// hendrycks/robustness at de7653a1).
+constexpr double kAlexnetClean = 0.435;
+
 // null is what a record holds for a number that is not finite.
 double number_of(const Json& from, const char* key) {
   const auto found = from.find(key);
@@ -244,12 +248,20 @@ NormalisedError normalised_by(const StressResults& s, const StressResults& other
   return result;
 }
 
-double alexnet_mce(const StressResults& s) {
+NormalisedError by_alexnet(const StressResults& s) {
   const CorruptionScores scores = corruption_scores(s);
-  if (scores.cells != kCorruptionCells) return kNotMeasured;
-  std::vector<double> ratios;
-  for (const auto& [name, error] : scores.by_name) ratios.push_back(error / alexnet_errors().at(name));
-  return mean(ratios);
+  NormalisedError result;
+  if (scores.cells != kCorruptionCells) return result;
+  std::vector<double> ratios, relative;
+  for (const auto& [name, error] : scores.by_name) {
+    const double alexnet = alexnet_errors().at(name);
+    ratios.push_back(error / alexnet);
+    relative.push_back((error - s.clean_cost()) / (alexnet - kAlexnetClean));
+  }
+  result.corruptions = static_cast<int>(ratios.size());
+  result.error = mean(ratios);
+  result.relative = mean(relative);
+  return result;
 }
 
 std::map<int, double> severity_curve(const StressResults& s) {

@@ -104,8 +104,9 @@ struct NormalisedError {
 };
 // By the other model's errors. NaN where one of its sums is not above 0 (there is nothing to divide by).
 NormalisedError normalised_by(const StressResults&, const StressResults& other);
-// The mCE of ImageNet-C, by AlexNet's errors on it: only for models of ImageNet, and NaN unless all 75 cells are there.
-double alexnet_mce(const StressResults&);
+// The mCE and relative mCE of ImageNet-C, by AlexNet's errors on it: only for models of ImageNet, and NaN unless all 75
+// cells are there.
+NormalisedError by_alexnet(const StressResults&);
 
 // Against severity, clean at 0: mean accuracy over the corruptions, or mean growth of loss over the noises (the i-th
 // rate of a noise is its severity i). Only severities at which all of them were measured, so that every point is a mean

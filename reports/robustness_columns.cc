@@ -160,9 +160,13 @@ std::vector<Column> data_columns(const StressedTask& s) {
                              "above clean by dense: the same of errors minus clean; none where the dense model loses "
                              "nothing under some corruption",
                              by_dense(&NormalisedError::relative)));
-    if (short_id(s.task.example->at("task").at("dataset")) == "imagenet")
+    if (short_id(s.task.example->at("task").at("dataset")) == "imagenet") {
       columns.push_back(column("mCE by AlexNet %", "%.2f", true, "mCE by AlexNet: of ImageNet-C",
-                               [](const Run& r) { return 100 * alexnet_mce(r.stress); }));
+                               [](const Run& r) { return 100 * by_alexnet(r.stress).error; }));
+      columns.push_back(column("relative mCE by AlexNet %", "%.2f", true,
+                               "relative mCE by AlexNet: the same of errors minus clean",
+                               [](const Run& r) { return 100 * by_alexnet(r.stress).relative; }));
+    }
   }
   columns.push_back(worst_column(s));
   if (!s.text)
