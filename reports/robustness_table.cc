@@ -139,6 +139,14 @@ Table difference_table(const StressedTask& s) {
   return table;
 }
 
+bool has_frost(const StressedTask& s) {
+  for (const Row& row : s.rows)
+    for (const auto& [seed, run] : row.runs)
+      for (const StressResult* r : run.stress.of("corruption"))
+        if (r->name == "frost") return true;
+  return false;
+}
+
 // Why conditions have no result, and who has none at all.
 std::vector<std::string> missing(const StressedTask& s) {
   std::map<std::string, std::set<std::string>> routers;  // by condition and reason
@@ -173,6 +181,10 @@ std::vector<Table> robustness_tables(const std::vector<Json>& records) {
     if (s.rows.empty()) continue;
     tables.push_back(table_of(task.title() + ": under stress", s, data_columns(s)));
     std::vector<std::string>& notes = tables.back().notes;
+    if (has_frost(s))
+      notes.push_back(
+          "frost: made on the fly it is a procedural texture, not the photographs of the published arrays; compare it "
+          "between routers, not with published scores");
     notes.push_back("mean ± half of the 95 % Student-t interval over seeds");
     for (std::string& note : missing(s)) notes.push_back(std::move(note));
     tables.push_back(table_of(task.title() + ": routing under stress", s, routing_columns(s)));
