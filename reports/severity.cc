@@ -139,8 +139,8 @@ void Figure::rows() {
   const Svg::Font head{11, kInk, true, false}, plain{12, kInk, false, false};
   const char* format = s_.text ? "%+.2f" : "%.2f";
   svg_.text({kLabel, kTop + 4}, "router", Anchor::kStart, head);
-  svg_.text({kClean, kTop + 4}, s_.text ? "clean " + std::string(text_unit(s_.task).name) : "clean %", Anchor::kEnd,
-            head);
+  svg_.text({kClean, kTop + 4}, s_.text ? "clean " + std::string(text_unit(s_.task).name) : "clean accuracy %",
+            Anchor::kEnd, head);
   if (hardest_ > 0)
     svg_.text({kHardest, kTop + 4}, (s_.text ? "% at " : "at ") + std::to_string(hardest_), Anchor::kEnd, head);
   double y = kTop + kRow;
