@@ -31,6 +31,7 @@ void run(const BenchArguments& a) {
   }
   register_throughput(routers, shapes);
   register_language_throughput(routers, shapes);
+  register_corruption_throughput();
   // Google Benchmark takes its settings as a command line of its own.
   std::vector<std::string> words = {"switchyard bench",
                                     cat("--benchmark_repetitions=", a.repetitions),

@@ -90,6 +90,7 @@ void preview_set(const std::string& id, const std::string& directory, const Prev
   const data::ImageDataset set = data::load_images(id, directory, options);
   data::write_sheet(set, sheet, preview.out);
   std::cout << "wrote " << preview.out << "\n";
+  for (const data::Corruption* c : sheet.rows) std::printf("  %-18s %s\n", c->name.c_str(), c->doc.c_str());
 }
 
 }  // namespace

@@ -1,12 +1,10 @@
-// `switchyard report`: the summary table and the equal-compute figure of records that are already there, nothing run
-// again.
+// `switchyard report`: the summary table and the figures of records that are already there, nothing run again.
 #include <iostream>
 
 #include "benchmarks/commands.h"
 #include "benchmarks/summary.h"
 #include "core/base/error.h"
 #include "core/base/files.h"
-#include "reports/equal_compute.h"
 #include "reports/record.h"
 #include "reports/table.h"
 
@@ -21,7 +19,9 @@ void add_report_command(CLI::App& app) {
   CLI::App* c = app.add_subcommand("report", "the summary table of records, recomputed");
   c->add_option("records", a->directories, "directories of records")->required();
   c->add_option("--out", a->out, "write Markdown to this file instead of text to the terminal");
-  c->add_option("--plot", a->plot, "write the figure of quality against training FLOPs, as SVG, to this file");
+  c->add_option("--plot", a->plot,
+                "write the figure of quality against training FLOPs, as SVG, to this file; of runs under stress also "
+                "robustness.svg beside it");
   c->footer(
       "Examples:\n"
       "  switchyard report reports/reference/vision-cifar10-mini\n"
@@ -42,7 +42,7 @@ void add_report_command(CLI::App& app) {
       std::cout << text;
     else
       write_atomically(a->out, text);
-    if (!a->plot.empty()) write_atomically(a->plot, report::equal_compute_svg(records));
+    if (!a->plot.empty()) write_figures(records, a->plot);
   });
 }
 

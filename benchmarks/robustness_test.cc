@@ -62,6 +62,25 @@ TEST_F(Robust, Images) {
             0.999 * cell(a, "attack", "fgsm", 2)["loss"].get<double>());
 }
 
+// Proves that a run under stress has its figure, that `report` makes the same one again from the records, and that one
+// without stress has none; the figure's name cannot be taken for the other one.
+TEST_F(Robust, Figure) {
+  const Json router = {{"id", "random"}};
+  record("smoke", router, {});
+  record("smoke", router, {{"level", "quick"}, {"images", 32}});
+  EXPECT_FALSE(fs::exists(directory / "1" / "smoke" / "robustness.svg"));
+  const fs::path ran = directory / "2" / "smoke";
+  const std::string figure = read_text(ran / "robustness.svg");
+  expect_in("<g class=\"severity\" data-name=\"random\"", figure);
+  const auto report_to = [&](const char* name) {
+    return switchyard({"report", ran.string(), "--plot", (directory / name).string()}).code;
+  };
+  EXPECT_EQ(report_to("robustness.svg"), 2);
+  EXPECT_EQ(report_to("again.svg"), 0);
+  EXPECT_EQ(read_text(directory / "robustness.svg"), figure);
+  EXPECT_EQ(read_text(directory / "again.svg"), read_text(ran / "equal_compute.svg"));
+}
+
 // Text: losses on intact targets apart, tokens compared with those they were; a causal router that drops nothing does
 // not see another order of windows; a shifted text has nothing to be compared with.
 TEST_F(Robust, Text) {

@@ -13,7 +13,6 @@
 #include "core/base/files.h"
 #include "core/base/resources.h"
 #include "core/base/subprocess.h"
-#include "reports/equal_compute.h"
 #include "reports/headline.h"
 #include "reports/record.h"
 #include "reports/table.h"
@@ -153,11 +152,14 @@ int run_suite(const RunOptions& options) {
     text += "\n" + report::to_text(table);
   }
   write_atomically(directory / "summary.md", markdown);
-  write_atomically(directory / "equal_compute.svg", report::equal_compute_svg(records));
+  const std::vector<fs::path> figures = write_figures(records, directory / "equal_compute.svg");
   if (options.json) {
     std::cout << Json({{"suite", plan.suite.name}, {"cells", listed}, {"failed", failed}}).dump(1) << "\n";
   } else {
-    std::cout << text << "records, summary.md and equal_compute.svg: " << directory.string() << "\n";
+    std::cout << text << "records, summary.md";
+    for (const fs::path& figure : figures)
+      std::cout << (figure == figures.back() ? " and " : ", ") << figure.filename().string();
+    std::cout << ": " << directory.string() << "\n";
     if (failed > 0)
       std::cout << failed << " of " << plan.cells.size() << " cells did not end well; their records say why\n";
   }

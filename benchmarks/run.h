@@ -8,8 +8,8 @@ namespace swy::bench {
 // The running file itself, even when another build has replaced it meanwhile: all cells of a suite run the same code.
 inline constexpr const char* kThisProgram = "/proc/self/exe";
 
-// Records go to OUT/<suite>/<cell id>.json, the tables to stdout and OUT/<suite>/summary.md, the figure to
-// OUT/<suite>/equal_compute.svg, progress to stderr.
+// Records go to OUT/<suite>/<cell id>.json, the tables to stdout and OUT/<suite>/summary.md, the figures to
+// OUT/<suite>/equal_compute.svg and, of runs under stress, robustness.svg, progress to stderr.
 // Returns the exit code: 0, or 1 when a cell did not end with status "ok". Throws Error before anything is run or
 // written.
 int run_suite(const RunOptions&);

@@ -4,9 +4,13 @@
 #include <cstdio>
 
 #include "benchmarks/analysis/agreement.h"
+#include "core/base/error.h"
+#include "core/base/files.h"
 #include "core/base/seed.h"
 #include "reports/by_task.h"
+#include "reports/equal_compute.h"
 #include "reports/robustness_table.h"
+#include "reports/severity.h"
 #include "reports/stats.h"
 
 namespace swy::bench {
@@ -89,6 +93,20 @@ std::vector<report::Table> tables(const std::vector<Json>& records) {
   for (report::Table& table : agreement_tables(records)) all.push_back(std::move(table));
   for (report::Table& table : report::robustness_tables(records)) all.push_back(std::move(table));
   return all;
+}
+
+std::vector<std::filesystem::path> write_figures(const std::vector<Json>& records, const std::filesystem::path& path) {
+  constexpr const char* kUnderStress = "robustness.svg";
+  const std::string under_stress = report::severity_svg(records);
+  std::vector<std::filesystem::path> written = {path};
+  if (!under_stress.empty()) {
+    if (path.filename() == kUnderStress)
+      usage_error("'", path.string(), "': the figure under stress gets this name; name the other one differently");
+    written.push_back(path.parent_path() / kUnderStress);
+    write_atomically(written.back(), under_stress);
+  }
+  write_atomically(path, report::equal_compute_svg(records));
+  return written;
 }
 
 }  // namespace swy::bench

@@ -4,12 +4,15 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <map>
+#include <set>
 
 #include "core/base/error.h"
 #include "core/base/json.h"
 #include "core/base/subprocess.h"
+#include "data/corrupt/corruption.h"
 
 namespace swy::bench {
 namespace {
@@ -40,11 +43,11 @@ TEST(Throughput, ShapesFromText) {
 // Nine repetitions of every stage, forward and backward, each with a positive rate and its share of the dense product.
 TEST(Throughput, BenchWritesGoogleBenchmarkJson) {
   const fs::path file = fs::temp_directory_path() / ("switchyard_bench_" + std::to_string(getpid()) + ".json");
-  const ProcessResult r = run_process(
-      {{SWITCHYARD_BUILD_DIR "/switchyard", "bench", "--routers", "soft_moe", "--shapes",
-        "images=2,width=16,hidden=8,experts=4", "--min-time", "0.001", "--threads", "1", "--out", file.string()},
-       200,
-       0});
+  const ProcessResult r = run_process({{SWITCHYARD_BUILD_DIR "/switchyard", "bench", "--routers", "soft_moe",
+                                        "--shapes", "images=2,width=16,hidden=8,experts=4", "--filter=-CORRUPT/",
+                                        "--min-time", "0.001", "--threads", "1", "--out", file.string()},
+                                       200,
+                                       0});
   ASSERT_TRUE(r.ok()) << r.stderr_tail;
   const Json all = read_json(file);
   fs::remove(file);
@@ -70,6 +73,43 @@ TEST(Throughput, BenchWritesGoogleBenchmarkJson) {
     EXPECT_EQ(repetitions[kind + ("none/" + shape)], 9) << kind;
   }
   EXPECT_EQ(repetitions["GEMM/1024"], 9);
+}
+
+// Every corruption is a case; a cheap one and the evaluation beside it have rates, and one in evaluations of the model:
+// about 1 of the evaluation itself (the machine may be busy), less of contrast, which is a multiplication.
+TEST(Throughput, CorruptionsBesideTheEvaluation) {
+  std::set<std::string> listed;
+  const ProcessResult list = run_process(
+      {{SWITCHYARD_BUILD_DIR "/switchyard", "bench", "--routers", "random", "--list", "--filter", "CORRUPT/"}, 60, 0},
+      [&](const std::string& line) { listed.insert(line); });
+  ASSERT_TRUE(list.ok()) << list.stderr_tail;
+  EXPECT_EQ(listed.size(), data::corruptions().size() + 1);
+  for (const data::Corruption& c : data::corruptions())
+    EXPECT_EQ(listed.count("CORRUPT/" + c.name + "/real_time"), 1u) << c.name;
+  const fs::path file = fs::temp_directory_path() / ("switchyard_corrupt_" + std::to_string(getpid()) + ".json");
+  const ProcessResult r =
+      run_process({{SWITCHYARD_BUILD_DIR "/switchyard", "bench", "--routers", "random", "--filter",
+                    "CORRUPT/(evaluation|contrast)/", "--min-time", "0.001", "--threads", "1", "--out", file.string()},
+                   100,
+                   0});
+  ASSERT_TRUE(r.ok()) << r.stderr_tail;
+  std::map<std::string, std::vector<double>> evaluations;
+  const Json all = read_json(file);
+  fs::remove(file);
+  for (const Json& b : all["benchmarks"]) {
+    if (b["run_type"] != "iteration") continue;
+    EXPECT_GT(b["images/s"].get<double>(), 0);
+    evaluations[b["run_name"]].push_back(b["evaluations"]);
+  }
+  ASSERT_EQ(evaluations.size(), 2u);
+  const auto middle = [&](const char* name) {
+    std::vector<double> values = evaluations.at(std::string("CORRUPT/") + name + "/real_time");
+    EXPECT_EQ(values.size(), 9u) << name;
+    std::sort(values.begin(), values.end());
+    return values[values.size() / 2];
+  };
+  EXPECT_NEAR(middle("evaluation"), 1, 0.5);
+  EXPECT_LT(middle("contrast"), middle("evaluation"));
 }
 
 // A filter that matches nothing, or fewer than nine repetitions, is wrong use and says so.

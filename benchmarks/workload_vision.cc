@@ -50,6 +50,9 @@ data::BatcherOptions batcher_options(const Suite& suite) {
 }
 
 bool is_npy(const std::string& id) { return id.rfind("npy:", 0) == 0; }
+bool is_shifted(const std::string& id) {
+  return std::find(data::shifted_ids().begin(), data::shifted_ids().end(), id) != data::shifted_ids().end();
+}
 
 class VisionWorkload : public Workload {
  public:
@@ -257,6 +260,11 @@ class VisionWorkload : public Workload {
 
   // A known set, or "npy:IMAGES,LABELS": two arrays, as CIFAR-10.1 has them; paths from the data directory.
   data::ImageDataset load_shifted(const std::string& id, int64_t& images) const {
+    if (is_shifted(id)) {
+      data::ImageDataset known = data::load_shifted(set_, id, data_dir_, 0);
+      images = std::min(images, known.test.count);
+      return known;
+    }
     if (const size_t comma = id.find(','); is_npy(id) && comma != std::string::npos) {
       data::ImageDataset arrays =
           data::load_shifted(set_, id, data_dir_ / id.substr(4, comma - 4), data_dir_ / id.substr(comma + 1), images);
@@ -346,7 +354,7 @@ class VisionModality : public Modality {
     }
     for (const Stress& attack : suite.robustness.attacks) check_attack(attack);
     for (const std::string& id : suite.robustness.shift) {
-      if (!is_npy(id)) check_dataset(id);
+      if (!is_npy(id) && !is_shifted(id)) check_dataset(id);
       if (is_npy(id) && id.find(',') == std::string::npos)
         usage_error("robustness.shift '", id, "' names one array; write npy:IMAGES.npy,LABELS.npy");
     }

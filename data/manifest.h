@@ -25,14 +25,14 @@ struct ManifestDownload {
 };
 
 struct Manifest {
-  std::string id, title, format /* cifar, idx, text or generated */, homepage, licence, citation;
+  std::string id, title, format /* cifar, idx, npy, text or generated */, homepage, licence, citation;
   std::string folder;                       // official folder name, under the data directory
   int channels = 0, height = 0, width = 0;  // images
   std::string tokenizer, split;             // text: the default tokenizer, and how the splits came about, for people
   // Records of a split (images), bytes (text), tokens (generated text). A text of one file is cut by position: train
   // from its front, valid after that, test from its end.
   int64_t train = 0, valid = 0, test = 0;
-  std::vector<float> mean, std;  // published, per channel of pixels / 255
+  std::vector<float> mean, std;  // published, per channel of pixels / 255; empty: those of the set it shifts (npy)
   std::vector<std::string> class_names, coarse_class_names;
   std::vector<ManifestFile> files;
   std::vector<ManifestDownload> downloads;

@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "core/base/error.h"
+#include "data/readers.h"
 
 namespace swy::data {
 namespace fs = std::filesystem;
@@ -246,6 +247,21 @@ ImageDataset load_shifted(const ImageDataset& base, const std::string& id, const
   set.test = read_npy_images(images, labels, base, 0, limit > 0 ? limit : -1);
   finish_dataset(set);
   return set;
+}
+
+const std::vector<std::string>& shifted_ids() {
+  static const std::vector<std::string> ids = {"cifar10.1"};
+  return ids;
+}
+
+ImageDataset load_shifted(const ImageDataset& base, const std::string& id, const fs::path& data_dir, int64_t limit) {
+  const Manifest manifest = read_manifest(id);
+  if (manifest.class_names != base.class_names)
+    usage_error("data set '", id, "' has ", manifest.class_names.size(), " classes that are not those of '", base.id,
+                "'; it is for models of sets with the same classes");
+  const auto file = [&](size_t index) { return require_file(data_dir, manifest, manifest.files.at(index).name); };
+  const fs::path images = file(0), labels = file(1);
+  return load_shifted(base, id, images, labels, limit);
 }
 
 }  // namespace swy::data

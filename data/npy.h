@@ -54,5 +54,10 @@ ImageSplit read_npy_images(const std::filesystem::path& images, const std::files
 // split left out, and the images of two arrays as the test split. `limit`: only the first images; 0: all.
 ImageDataset load_shifted(const ImageDataset& base, const std::string& id, const std::filesystem::path& images,
                           const std::filesystem::path& labels, int64_t limit = 0);
+// The ids of such test sets that have a manifest (format npy, files: images, then labels), sorted.
+const std::vector<std::string>& shifted_ids();
+// One of them, from data_dir. Throws Error: usage where base has other classes, environment for missing or bad files.
+ImageDataset load_shifted(const ImageDataset& base, const std::string& id, const std::filesystem::path& data_dir,
+                          int64_t limit = 0);
 
 }  // namespace swy::data

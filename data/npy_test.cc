@@ -1,6 +1,7 @@
 #include "data/npy.h"
 
 #include "core/base/philox.h"
+#include "data/manifest.h"
 #include "data/testing.h"
 
 namespace swy::data {
@@ -161,6 +162,28 @@ TEST_F(NpyImages, ShiftedSetKeepsClassesAndNormalisation) {
   EXPECT_EQ(shifted.class_names, set.class_names);
   EXPECT_EQ(shifted.mean, set.mean);
   EXPECT_EQ(shifted.sha256.size(), 64u);
+}
+
+// A set with a manifest is found by its id, and only for models of its classes; where it is missing it says how to get
+// it.
+TEST_F(NpyImages, ShiftedSetWithAManifest) {
+  set.id = "cifar10";
+  set.height = set.width = 32;
+  set.classes = 10;
+  set.class_names = read_manifest("cifar10").class_names;
+  expect_error(Kind::kEnvironment, {"cifar10.1_v6_data.npy", "switchyard data fetch cifar10.1"},
+               [&] { load_shifted(set, "cifar10.1", dir.path()); });
+  labels("<i4", {2, 0, 0, 0, 9, 0, 0, 0}, 2);
+  write_plain(dir / "cifar10.1/cifar10.1_v6_labels.npy", read_plain(dir / "y.npy"));
+  write_plain(dir / "cifar10.1/cifar10.1_v6_data.npy",
+              npy("{'descr': '|u1', 'fortran_order': False, 'shape': (2, 32, 32, 3), }", 2 * 3072));
+  const ImageDataset shifted = load_shifted(set, "cifar10.1", dir.path());
+  EXPECT_EQ(shifted.id, "cifar10.1");
+  EXPECT_EQ(shifted.test.labels, (std::vector<int32_t>{2, 9}));
+  EXPECT_EQ(load_shifted(set, "cifar10.1", dir.path(), 1).test.count, 1);
+  set.class_names[3] = "dog";
+  expect_error(Kind::kUsage, {"cifar10.1", "10 classes", "same classes"},
+               [&] { load_shifted(set, "cifar10.1", dir.path()); });
 }
 
 }  // namespace

@@ -2,12 +2,12 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstdio>
 #include <set>
 
 #include "reports/plot.h"
 #include "reports/record.h"
 #include "reports/stats.h"
+#include "reports/table.h"
 
 namespace swy::report {
 namespace {
@@ -16,19 +16,11 @@ constexpr double kWidth = 1320, kLeft = 72, kRight = 640;            // curves b
 constexpr double kTop = 52, kRow = 19, kCostHeight = 80, kGap = 16;  // of one task's figure
 constexpr double kSample = 664, kLabel = 706, kValue = 1030, kBar = 1048, kBarWidth = 142, kCost = 1240, kInfer = 1306;
 constexpr size_t kMostBands = 10;  // more would hide one another; the intervals stand in the legend too
-constexpr const char *kInk = "#222222", *kGrid = "#dddddd", *kFrame = "#888888";
 
 struct Share {
   const char *part, *colour;
 };
 constexpr Share kShares[] = {{"model", "#d0d0d0"}, {"experts", "#7fa8cc"}, {"router", "#333333"}};  // light to dark
-
-std::string formatted(const char* format, double value) {
-  if (!std::isfinite(value)) return "-";
-  char text[64];
-  std::snprintf(text, sizeof text, format, value);
-  return text;
-}
 
 double number_at(const Json& point, const std::string& key) {
   const auto found = point.find(key);
@@ -45,18 +37,6 @@ struct Drawn {
   const RouterRecords* router;
   ComputeCurve curve;
   Look look;
-};
-
-// The span of all curves, widened a little, and never empty.
-struct Span {
-  double low = INFINITY, high = -INFINITY;
-  void add(double v) {
-    if (std::isfinite(v)) low = std::min(low, v), high = std::max(high, v);
-  }
-  void widen(double share) {
-    const double more = high > low ? share * (high - low) : std::max(1e-3, 0.05 * std::fabs(high));
-    low -= more, high += more;
-  }
 };
 
 class Figure {
@@ -86,8 +66,6 @@ class Figure {
 
  private:
   void curves();
-  void panel(const Axis& x, const Axis& y, double top, double bottom, int y_ticks, const std::string& y_title,
-             bool x_labels);
   void rows();
   void notes();
   bool bands() const { return drawn_.size() <= kMostBands; }
@@ -97,21 +75,6 @@ class Figure {
   std::vector<Drawn> drawn_;
   double bottom_;  // of the lower panel
 };
-
-// Frame, grid and labels.
-void Figure::panel(const Axis& x, const Axis& y, double top, double bottom, int y_ticks, const std::string& y_title,
-                   bool x_labels) {
-  for (const Axis::Tick& t : x.ticks(7)) {
-    svg_.line({{x.at(t.value), top}, {x.at(t.value), bottom}}, {kGrid, 1, ""});
-    if (x_labels) svg_.text({x.at(t.value), bottom + 16}, t.text, Svg::Anchor::kMiddle, {11, kInk, false, false});
-  }
-  for (const Axis::Tick& t : y.ticks(y_ticks)) {
-    svg_.line({{kLeft, y.at(t.value)}, {kRight, y.at(t.value)}}, {kGrid, 1, ""});
-    svg_.text({kLeft - 6, y.at(t.value) + 4}, t.text, Svg::Anchor::kEnd, {11, kInk, false, false});
-  }
-  svg_.line({{kLeft, top}, {kRight, top}, {kRight, bottom}, {kLeft, bottom}, {kLeft, top}}, {kFrame, 1, ""});
-  svg_.text({18, 0.5 * (top + bottom)}, y_title, Svg::Anchor::kMiddle, {12, kInk, false, true});
-}
 
 void Figure::curves() {
   Span flops, value, cost;
@@ -130,8 +93,9 @@ void Figure::curves() {
   const Axis x(log ? Axis::Scale::kLog : Axis::Scale::kLinear, flops.low, flops.high, kLeft, kRight);
   const Axis y(Axis::Scale::kLinear, value.low, value.high, main_bottom, kTop);
   const Axis c(Axis::Scale::kLinear, cost.low, cost.high, bottom_, cost_top);
-  panel(x, y, kTop, main_bottom, 8, task_.headline.column, false);
-  panel(x, c, cost_top, bottom_, 3, "MFLOPs/" + task_.unit, true);
+  const Panel main{kLeft, kRight, kTop, main_bottom}, lower{kLeft, kRight, cost_top, bottom_};
+  svg_.panel(main, x, x.ticks(7), y, y.ticks(8), task_.headline.column, false);
+  svg_.panel(lower, x, x.ticks(7), c, c.ticks(3), "MFLOPs/" + task_.unit, true);
   svg_.text({0.5 * (kLeft + kRight), bottom_ + 34}, "training FLOPs spent (model + experts + router)",
             Svg::Anchor::kMiddle, {12, kInk, false, false});
 
@@ -191,9 +155,7 @@ void Figure::rows() {
     svg_.text({kLabel, y + 4}, label, Anchor::kStart, plain);
     std::vector<double> values = d.router->values(task_.headline.metric);
     for (double& v : values) v *= task_.headline.scale;
-    const Interval i = t_interval(values);
-    std::string value = formatted(task_.headline.format, i.mean);
-    if (std::isfinite(i.half)) value += " ± " + formatted(task_.headline.format, i.half);
+    const std::string value = with_interval(t_interval(values), task_.headline.format, task_.headline.format);
     svg_.text({kValue, y + 4}, value, Anchor::kEnd, plain);
     double all = 0, from = kBar;
     for (const Share& s : kShares) all += d.router->flops(s.part);
@@ -201,13 +163,13 @@ void Figure::rows() {
       const double width = all > 0 ? kBarWidth * d.router->flops(s.part) / all : 0;
       if (width > 0) svg_.rectangle({from, y - 6}, width, 12, s.colour);
       if (s.part == std::string("experts") && width > 26)
-        svg_.text({from + 0.5 * width, y + 4}, formatted("%.0f %%", 100 * width / kBarWidth), Anchor::kMiddle, small);
+        svg_.text({from + 0.5 * width, y + 4}, number(100 * width / kBarWidth, "%.0f %%"), Anchor::kMiddle, small);
       from += width;
     }
-    svg_.text({kCost, y + 4}, formatted("%.3g", d.router->average("train_flops_per_" + task_.unit) / 1e6), Anchor::kEnd,
+    svg_.text({kCost, y + 4}, number(d.router->average("train_flops_per_" + task_.unit) / 1e6, "%.3g"), Anchor::kEnd,
               plain);
-    svg_.text({kInfer, y + 4}, formatted("%.3g", d.router->average("forward_flops_per_" + task_.unit) / 1e6),
-              Anchor::kEnd, plain);
+    svg_.text({kInfer, y + 4}, number(d.router->average("forward_flops_per_" + task_.unit) / 1e6, "%.3g"), Anchor::kEnd,
+              plain);
     svg_.end_group();
     y += kRow;
   }

@@ -5,22 +5,10 @@
 #include <cstdio>
 #include <cstdlib>
 
+#include "core/base/xml.h"
+
 namespace swy::report {
 namespace {
-
-std::string escaped(const std::string& text) {
-  std::string out;
-  for (const char c : text) {
-    switch (c) {
-      case '&': out += "&amp;"; break;
-      case '<': out += "&lt;"; break;
-      case '>': out += "&gt;"; break;
-      case '"': out += "&quot;"; break;
-      default: out += static_cast<unsigned char>(c) < 0x20 ? ' ' : c;  // XML 1.0 has no other control characters
-    }
-  }
-  return out;
-}
 
 // A hundredth of a pixel is enough, and short.
 std::string px(double v) {
@@ -59,7 +47,7 @@ Svg::Svg(double width, double height) : width_(width), height_(height) {}
 
 void Svg::begin_group(const std::string& css_class, const std::string& name, Point shift) {
   body_ += "<g class=\"" + css_class + "\"";
-  if (!name.empty()) body_ += " data-name=\"" + escaped(name) + "\"";
+  if (!name.empty()) body_ += " data-name=\"" + xml_escaped(name) + "\"";
   if (shift.x != 0 || shift.y != 0) body_ += " transform=\"translate(" + px(shift.x) + " " + px(shift.y) + ")\"";
   body_ += ">\n";
 }
@@ -68,7 +56,7 @@ void Svg::begin_clipped_group(const std::string& css_class, const std::string& n
   const std::string id = "clip" + std::to_string(++clips_);
   body_ += "<clipPath id=\"" + id + "\"><rect x=\"" + px(from.x) + "\" y=\"" + px(from.y) + "\" width=\"" +
            px(to.x - from.x) + "\" height=\"" + px(to.y - from.y) + "\"/></clipPath>\n";
-  body_ += "<g class=\"" + css_class + "\" data-name=\"" + escaped(name) + "\" clip-path=\"url(#" + id + ")\">\n";
+  body_ += "<g class=\"" + css_class + "\" data-name=\"" + xml_escaped(name) + "\" clip-path=\"url(#" + id + ")\">\n";
 }
 
 void Svg::end_group() { body_ += "</g>\n"; }
@@ -128,7 +116,21 @@ void Svg::text(Point at, const std::string& text, Anchor anchor, const Font& fon
            font.colour + "\" text-anchor=\"" + kAnchors[static_cast<int>(anchor)] + "\"";
   if (font.bold) body_ += " font-weight=\"bold\"";
   if (font.upwards) body_ += " transform=\"rotate(-90 " + px(at.x) + " " + px(at.y) + ")\"";
-  body_ += ">" + escaped(text) + "</text>\n";
+  body_ += ">" + xml_escaped(text) + "</text>\n";
+}
+
+void Svg::panel(const Panel& p, const Axis& x, const std::vector<Axis::Tick>& x_ticks, const Axis& y,
+                const std::vector<Axis::Tick>& y_ticks, const std::string& y_title, bool x_labels) {
+  for (const Axis::Tick& t : x_ticks) {
+    line({{x.at(t.value), p.top}, {x.at(t.value), p.bottom}}, {kGrid, 1, ""});
+    if (x_labels) text({x.at(t.value), p.bottom + 16}, t.text, Anchor::kMiddle, {11, kInk, false, false});
+  }
+  for (const Axis::Tick& t : y_ticks) {
+    line({{p.left, y.at(t.value)}, {p.right, y.at(t.value)}}, {kGrid, 1, ""});
+    text({p.left - 6, y.at(t.value) + 4}, t.text, Anchor::kEnd, {11, kInk, false, false});
+  }
+  line({{p.left, p.top}, {p.right, p.top}, {p.right, p.bottom}, {p.left, p.bottom}, {p.left, p.top}}, {kFrame, 1, ""});
+  text({18, 0.5 * (p.top + p.bottom)}, y_title, Anchor::kMiddle, {12, kInk, false, true});
 }
 
 std::string Svg::str() const {
@@ -147,6 +149,15 @@ std::string si(double value) {
     if (std::fabs(std::atof(text)) < 1000 || prefix == 8) break;
   }
   return text + std::string(kPrefixes[prefix]);
+}
+
+void Span::add(double v) {
+  if (std::isfinite(v)) low = std::min(low, v), high = std::max(high, v);
+}
+
+void Span::widen(double share) {
+  const double more = high > low ? share * (high - low) : std::max(1e-3, 0.05 * std::fabs(high));
+  low -= more, high += more;
 }
 
 Axis::Axis(Scale scale, double low, double high, double from, double to)

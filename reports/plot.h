@@ -2,6 +2,7 @@
 // and looks that stay apart in greyscale. Lengths in pixels, x to the right, y down. Text is escaped; a coordinate that
 // is not finite is a mistake of the caller.
 #pragma once
+#include <cmath>
 #include <string>
 #include <vector>
 
@@ -19,6 +20,45 @@ struct Look {
   int marker;
 };
 Look look(int index);
+
+// "250 G", "1.5 M", "0.02": three digits and an SI prefix from 1000 on.
+std::string si(double value);
+
+// Maps values to a stretch of pixels, linearly or by their logarithm.
+class Axis {
+ public:
+  enum class Scale { kLinear, kLog };
+  // REQUIRES: low < high; for kLog, 0 < low.
+  Axis(Scale, double low, double high, double from, double to);
+  double at(double value) const;  // pixels; outside [low, high] too
+  struct Tick {
+    double value;
+    std::string text;
+  };
+  // Inside [low, high]: multiples of 1, 2 or 5 times a power of ten, about `most` of them; on a logarithmic axis 1, 2
+  // and 5 of every decade, or whole decades only when those are too many.
+  std::vector<Tick> ticks(int most) const;
+  double low() const { return low_; }
+  double high() const { return high_; }
+
+ private:
+  Scale scale_;
+  double low_, high_, from_, to_;
+};
+
+// The span of values on an axis.
+struct Span {
+  double low = INFINITY, high = -INFINITY;
+  void add(double);          // finite ones
+  void widen(double share);  // by that share at both ends, and so that it is not empty. REQUIRES: something was added
+};
+
+inline constexpr const char *kInk = "#222222", *kGrid = "#dddddd", *kFrame = "#888888";
+
+// Where curves are drawn.
+struct Panel {
+  double left, right, top, bottom;
+};
 
 class Svg {
  public:
@@ -46,6 +86,9 @@ class Svg {
   void rectangle(Point corner, double width, double height, const std::string& fill);
   void marker(int shape, Point centre, const std::string& colour);  // eight shapes, others go round
   void text(Point, const std::string&, Anchor, const Font&);
+  // The frame of a panel and its grid: a line per tick, labels at the left and, if wanted, below.
+  void panel(const Panel&, const Axis& x, const std::vector<Axis::Tick>& x_ticks, const Axis& y,
+             const std::vector<Axis::Tick>& y_ticks, const std::string& y_title, bool x_labels);
 
   std::string str() const;  // REQUIRES: every group is ended
 
@@ -53,31 +96,6 @@ class Svg {
   double width_, height_;
   int clips_ = 0;
   std::string body_;
-};
-
-// "250 G", "1.5 M", "0.02": three digits and an SI prefix from 1000 on.
-std::string si(double value);
-
-// Maps values to a stretch of pixels, linearly or by their logarithm.
-class Axis {
- public:
-  enum class Scale { kLinear, kLog };
-  // REQUIRES: low < high; for kLog, 0 < low.
-  Axis(Scale, double low, double high, double from, double to);
-  double at(double value) const;  // pixels; outside [low, high] too
-  struct Tick {
-    double value;
-    std::string text;
-  };
-  // Inside [low, high]: multiples of 1, 2 or 5 times a power of ten, about `most` of them; on a logarithmic axis 1, 2
-  // and 5 of every decade, or whole decades only when those are too many.
-  std::vector<Tick> ticks(int most) const;
-  double low() const { return low_; }
-  double high() const { return high_; }
-
- private:
-  Scale scale_;
-  double low_, high_, from_, to_;
 };
 
 }  // namespace swy::report

@@ -60,8 +60,8 @@ TEST(Look, StayApart) {
   }
 }
 
-// Proves that whatever a label holds, the document is well-formed and shows it: markup is escaped, control characters
-// become spaces; and that coordinates are short.
+// Proves that whatever a label holds, the document is well-formed and shows it: markup and control characters are
+// escaped; and that coordinates are short.
 TEST(Svg, IsWellFormed) {
   Svg svg(100, 50);
   svg.begin_clipped_group("curve", "a<b & \"c\"", {0, 0}, {10, 10});
@@ -75,7 +75,7 @@ TEST(Svg, IsWellFormed) {
   EXPECT_NE(text.find("data-name=\"a&lt;b &amp; &quot;c&quot;\""), std::string::npos) << text;
   EXPECT_NE(text.find("points=\"0,0.33 2,5\""), std::string::npos) << text;
   EXPECT_NE(text.find("y=\"0\""), std::string::npos) << text;
-  EXPECT_NE(text.find(">x &lt; y &amp; z</text>"), std::string::npos) << text;
+  EXPECT_NE(text.find(">x &lt; y&#10;&amp; z</text>"), std::string::npos) << text;
   EXPECT_EQ(text.find("points=\"1,1\""), std::string::npos);
 }
 

@@ -34,6 +34,10 @@ const std::map<std::string, double>& alexnet_errors() {
   return errors;
 }
 
+// Its error on the clean ImageNet validation images: 43.5 %, table 2 of the paper (new_draft.pdf in
+// hendrycks/robustness at de7653a1).
+constexpr double kAlexnetClean = 0.435;
+
 // null is what a record holds for a number that is not finite.
 double number_of(const Json& from, const char* key) {
   const auto found = from.find(key);
@@ -178,16 +182,12 @@ CorruptionScores corruption_scores(const StressResults& s) {
   if (s.text) return scores;
   const double clean = s.clean_cost();
   std::map<std::string, std::vector<double>> by_name;
-  std::map<int, std::vector<double>> by_severity;
   for (const StressResult* r : s.data()) {
     ++scores.cells;
     by_name[r->name].push_back(r->error);
-    by_severity[r->severity].push_back(r->error);
     raise(scores.worst, r->error, *r);
   }
   for (const auto& [name, errors] : by_name) scores.by_name[name] = mean(errors);
-  scores.by_severity = {clean};
-  for (int severity = 1; severity <= kSeverities; ++severity) scores.by_severity.push_back(mean(by_severity[severity]));
   scores.mean_error = mean_of_means(by_name);
   scores.excess = scores.mean_error - clean;
   scores.ratio = scores.mean_error / clean;
@@ -248,12 +248,36 @@ NormalisedError normalised_by(const StressResults& s, const StressResults& other
   return result;
 }
 
-double alexnet_mce(const StressResults& s) {
+NormalisedError by_alexnet(const StressResults& s) {
   const CorruptionScores scores = corruption_scores(s);
-  if (scores.cells != kCorruptionCells) return kNotMeasured;
-  std::vector<double> ratios;
-  for (const auto& [name, error] : scores.by_name) ratios.push_back(error / alexnet_errors().at(name));
-  return mean(ratios);
+  NormalisedError result;
+  if (scores.cells != kCorruptionCells) return result;
+  std::vector<double> ratios, relative;
+  for (const auto& [name, error] : scores.by_name) {
+    const double alexnet = alexnet_errors().at(name);
+    ratios.push_back(error / alexnet);
+    relative.push_back((error - s.clean_cost()) / (alexnet - kAlexnetClean));
+  }
+  result.corruptions = static_cast<int>(ratios.size());
+  result.error = mean(ratios);
+  result.relative = mean(relative);
+  return result;
+}
+
+std::map<int, double> severity_curve(const StressResults& s) {
+  std::map<int, double> points;
+  if (!s.clean()) return points;
+  const auto shown = [&](const StressResult& r) { return s.text ? s.harm(r) : 1 - r.error; };
+  std::set<std::string> names;
+  std::map<int, std::vector<double>> at;
+  for (const StressResult* r : s.data()) {
+    names.insert(r->name);
+    at[r->severity].push_back(shown(*r));
+  }
+  points[0] = shown(*s.clean());
+  for (const auto& [severity, values] : at)
+    if (values.size() == names.size()) points[severity] = mean(values);
+  return points;
 }
 
 ChurnShares data_churn(const StressResults& s, int severity) {

@@ -87,8 +87,6 @@ struct CorruptionScores {
   double mean_error = kNotMeasured, excess = kNotMeasured, ratio = kNotMeasured, area = kNotMeasured;
   Worst worst;
   std::map<std::string, double> by_name;  // mean error of a corruption over its measured severities
-  // [6] of severity 0 (clean) to 5: mean error over the corruptions measured at it.
-  std::vector<double> by_severity;
 };
 CorruptionScores corruption_scores(const StressResults&);
 
@@ -106,8 +104,14 @@ struct NormalisedError {
 };
 // By the other model's errors. NaN where one of its sums is not above 0 (there is nothing to divide by).
 NormalisedError normalised_by(const StressResults&, const StressResults& other);
-// The mCE of ImageNet-C, by AlexNet's errors on it: only for models of ImageNet, and NaN unless all 75 cells are there.
-double alexnet_mce(const StressResults&);
+// The mCE and relative mCE of ImageNet-C, by AlexNet's errors on it: only for models of ImageNet, and NaN unless all 75
+// cells are there.
+NormalisedError by_alexnet(const StressResults&);
+
+// Against severity, clean at 0: mean accuracy over the corruptions, or mean growth of loss over the noises (the i-th
+// rate of a noise is its severity i). Only severities at which all of them were measured, so that every point is a mean
+// over the same ones. Empty without a clean result.
+std::map<int, double> severity_curve(const StressResults&);
 
 // Mean over conditions that have one, of corruption and noise at `severity` (0: all).
 ChurnShares data_churn(const StressResults&, int severity = 0);

@@ -32,30 +32,9 @@ double harm_percent(const StressResults& s, const StressResult* r) { return r ? 
 
 const char* harm_text(const StressedTask& s) { return s.text ? "growth of loss in %" : "error in points"; }
 
-// In what the clean cost of text is shown: bits per byte or character where a token is one.
-struct TextUnit {
-  const char* name;
-  double nats;  // one of it
-};
-TextUnit text_unit(const StressedTask& s) {
-  const Json& task = s.task.example->at("task");
-  const std::string unit = task.value("text_unit", ""), tokenizer = task.value("tokenizer", "");
-  if (unit == "byte" && tokenizer == "byte") return {"bits/byte", std::log(2.0)};
-  if (unit == "character") return {"bits/character", std::log(2.0)};
-  return {"nats/token", 1};
-}
-
-std::pair<int, int> span_of_conditions(const StressedTask& s) {
-  std::set<size_t> counts;
-  for (const StressedRow& row : s.rows)
-    for (const auto& [seed, run] : row.runs) counts.insert(run.stress.data().size());
-  return counts.empty() ? std::pair(0, 0)
-                        : std::pair(static_cast<int>(*counts.begin()), static_cast<int>(*counts.rbegin()));
-}
-
 Column clean_column(const StressedTask& s) {
   if (!s.text) return column("clean %", "%.2f", true, "", [](const Run& r) { return 100 * r.stress.clean_cost(); });
-  const TextUnit unit = text_unit(s);
+  const TextUnit unit = text_unit(s.task);
   return column(std::string("clean ") + unit.name, "%.4f", true, "",
                 [unit](const Run& r) { return r.stress.clean_cost() / unit.nats; });
 }
@@ -63,14 +42,14 @@ Column clean_column(const StressedTask& s) {
 Column mean_column(const StressedTask& s) {
   if (s.text)
     return column("growth %", "%+.2f", true,
-                  std::string("growth: of ") + text_unit(s).name +
-                      " against clean, mean over noises of the mean over " + "their rates (" + conditions_text(s) +
-                      " conditions)",
+                  std::string("growth: of ") + text_unit(s.task).name +
+                      " against clean, mean over noises of the mean over their rates (" + s.conditions_text() +
+                      (s.conditions_text() == "1" ? " condition)" : " conditions)"),
                   [](const Run& r) { return 100 * noise_scores(r.stress).growth; });
-  const bool all = all_corruptions(s);
-  return column(all ? "mCE %" : "mean of " + conditions_text(s) + " %", "%.2f", true,
+  const bool all = s.all_corruptions();
+  return column(all ? "mCE %" : "mean of " + s.conditions_text() + " %", "%.2f", true,
                 all ? "mCE: mean corruption error over 15 corruptions x 5 severities, without a normaliser"
-                    : "mean error under " + conditions_text(s) + " of the 75 cells: not the mean corruption error",
+                    : "mean error under " + s.conditions_text() + " of the 75 cells: not the mean corruption error",
                 [](const Run& r) { return 100 * corruption_scores(r.stress).mean_error; });
 }
 
@@ -165,15 +144,6 @@ void add_by_condition(const StressedTask& s, const std::string& group, const std
 
 }  // namespace
 
-std::string conditions_text(const StressedTask& s) {
-  const auto [least, most] = span_of_conditions(s);
-  return (least == most ? "" : std::to_string(least) + " to ") + std::to_string(most);
-}
-
-bool all_corruptions(const StressedTask& s) {
-  return !s.text && span_of_conditions(s) == std::pair(kCorruptionCells, kCorruptionCells);
-}
-
 std::vector<Column> data_columns(const StressedTask& s) {
   std::vector<Column> columns = {clean_column(s), mean_column(s), relative_column(s)};
   if (!s.text) {
@@ -190,9 +160,13 @@ std::vector<Column> data_columns(const StressedTask& s) {
                              "above clean by dense: the same of errors minus clean; none where the dense model loses "
                              "nothing under some corruption",
                              by_dense(&NormalisedError::relative)));
-    if (short_id(s.task.example->at("task").at("dataset")) == "imagenet")
+    if (short_id(s.task.example->at("task").at("dataset")) == "imagenet") {
       columns.push_back(column("mCE by AlexNet %", "%.2f", true, "mCE by AlexNet: of ImageNet-C",
-                               [](const Run& r) { return 100 * alexnet_mce(r.stress); }));
+                               [](const Run& r) { return 100 * by_alexnet(r.stress).error; }));
+      columns.push_back(column("relative mCE by AlexNet %", "%.2f", true,
+                               "relative mCE by AlexNet: the same of errors minus clean",
+                               [](const Run& r) { return 100 * by_alexnet(r.stress).relative; }));
+    }
   }
   columns.push_back(worst_column(s));
   if (!s.text)

@@ -2,31 +2,12 @@
 // which form, and the line that explains it.
 #pragma once
 #include <functional>
-#include <map>
 #include <string>
 #include <vector>
 
-#include "reports/by_task.h"
-#include "reports/robustness.h"
+#include "reports/stressed_task.h"
 
 namespace swy::report {
-
-// One seed of one router, and the dense model of the same seed where there is one.
-struct StressedRun {
-  StressResults stress;
-  const StressResults* dense = nullptr;
-};
-
-struct StressedRow {
-  const RouterRecords* router;
-  std::map<int64_t, StressedRun> runs;  // by seed, never empty: of those that ended well and hold results under stress
-};
-
-struct StressedTask {
-  const TaskRecords& task;
-  bool text;
-  std::vector<StressedRow> rows;  // in the order of the summary
-};
 
 // One value of a run, or several of one kind that are shown as "a/b/c"; NaN: none.
 struct StressColumn {
@@ -42,9 +23,5 @@ struct StressColumn {
 std::vector<StressColumn> data_columns(const StressedTask&);
 std::vector<StressColumn> routing_columns(const StressedTask&);
 std::vector<StressColumn> compared_columns(const StressedTask&);
-
-// "75", "4 to 75": how many conditions of the data the means are of.
-std::string conditions_text(const StressedTask&);
-bool all_corruptions(const StressedTask&);  // every run of images holds all 15 x 5
 
 }  // namespace swy::report

@@ -23,13 +23,6 @@ std::string without_sign(std::string format) {
 }
 std::string with_sign(const std::string& format) { return "%+" + without_sign(format).substr(1); }
 
-std::string seeds_text(const Row& row) {
-  std::string text = std::to_string(row.runs.size());
-  for (const auto& [state, n] : row.router->other) text += ", " + std::to_string(n) + " " + state;
-  const size_t without = row.router->ok.size() - row.runs.size();
-  return without ? text + ", " + std::to_string(without) + " not stressed" : text;
-}
-
 std::vector<double> over_seeds(const Column& column, size_t index, const Row& row) {
   std::vector<double> all;
   for (const auto& [seed, run] : row.runs) {
@@ -78,7 +71,7 @@ Table table_of(const std::string& title, const StressedTask& s, std::vector<Colu
   Table table{title, {"router", "seeds"}, {}, {}};
   for (const Column& c : columns) table.header.push_back(c.header);
   for (const Row& row : s.rows) {
-    table.rows.push_back({row.router->label + row.router->causal_mark(), seeds_text(row)});
+    table.rows.push_back({row.router->label + row.router->causal_mark(), row.seeds_text()});
     for (const Column& c : columns) table.rows.back().push_back(cell(c, row));
   }
   for (const Column& c : columns)
@@ -146,6 +139,14 @@ Table difference_table(const StressedTask& s) {
   return table;
 }
 
+bool has_frost(const StressedTask& s) {
+  for (const Row& row : s.rows)
+    for (const auto& [seed, run] : row.runs)
+      for (const StressResult* r : run.stress.of("corruption"))
+        if (r->name == "frost") return true;
+  return false;
+}
+
 // Why conditions have no result, and who has none at all.
 std::vector<std::string> missing(const StressedTask& s) {
   std::map<std::string, std::set<std::string>> routers;  // by condition and reason
@@ -170,24 +171,6 @@ std::vector<std::string> missing(const StressedTask& s) {
   return notes;
 }
 
-StressedTask stressed(const TaskRecords& task) {
-  StressedTask s{task, task.unit == "token", {}};
-  for (const RouterRecords* router : task.ranked()) {
-    Row row{router, {}};
-    for (const auto& [seed, record] : router->ok)
-      if (StressResults results = stress_results(*record); !results.all.empty()) row.runs[seed] = {std::move(results)};
-    if (!row.runs.empty()) s.rows.push_back(std::move(row));
-  }
-  const Row* dense = nullptr;
-  for (const Row& row : s.rows)
-    if (row.router->router == "none" && (!dense || row.router->label == "none")) dense = &row;
-  if (!dense) return s;
-  for (Row& row : s.rows)
-    for (auto& [seed, run] : row.runs)
-      if (const auto found = dense->runs.find(seed); found != dense->runs.end()) run.dense = &found->second.stress;
-  return s;
-}
-
 }  // namespace
 
 std::vector<Table> robustness_tables(const std::vector<Json>& records) {
@@ -198,6 +181,10 @@ std::vector<Table> robustness_tables(const std::vector<Json>& records) {
     if (s.rows.empty()) continue;
     tables.push_back(table_of(task.title() + ": under stress", s, data_columns(s)));
     std::vector<std::string>& notes = tables.back().notes;
+    if (has_frost(s))
+      notes.push_back(
+          "frost: made on the fly it is a procedural texture, not the photographs of the published arrays; compare it "
+          "between routers, not with published scores");
     notes.push_back("mean ± half of the 95 % Student-t interval over seeds");
     for (std::string& note : missing(s)) notes.push_back(std::move(note));
     tables.push_back(table_of(task.title() + ": routing under stress", s, routing_columns(s)));

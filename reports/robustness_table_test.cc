@@ -56,6 +56,7 @@ TEST(RobustnessTables, ImagesByHand) {
   EXPECT_EQ(cell(t[0], "softmax_token_choice", "above clean by dense"), "0.700");  // 0.2 / 0.3 and 0.22 / 0.3
   EXPECT_EQ(cell(t[0], "none", "by dense"), "1.000");
   EXPECT_EQ(cell(t[0], "hash", "pgd-5 2 %"), "75.00");
+  EXPECT_TRUE(has_note(t[0], "frost: made on the fly"));
   EXPECT_EQ(cell(t[1], "softmax_token_choice", "moved %"), "30.00 ± 0.00");
   EXPECT_EQ(cell(t[1], "softmax_token_choice", "1 lost, rerouted"), "+5.00 ± 0.00");
   EXPECT_EQ(cell(t[1], "softmax_token_choice", "1 lost, residual"), "no column 1 lost, residual");
@@ -93,6 +94,7 @@ TEST(RobustnessTables, FewerCells) {
   std::vector<Table> t = robustness_tables({quick("hash"), quick("random")});
   EXPECT_EQ(cell(t[0], "hash", "mean of 1 %"), "50.00");
   EXPECT_TRUE(has_note(t[0], "not the mean corruption error"));
+  EXPECT_FALSE(has_note(t[0], "frost"));
   for (const Table& table : t) EXPECT_EQ(to_text(table).find("mCE"), std::string::npos);
   t = robustness_tables({stress_record("hash", 1, full(0.2, 0.4, 0, 0.2)), quick("random")});
   EXPECT_EQ(cell(t[0], "hash", "mean of 1 to 75 %"), "40.00");
@@ -143,6 +145,9 @@ TEST(RobustnessTables, Text) {
   EXPECT_EQ(cell(t[1], "random", "capacity 0.5/2"), "+30.0/-10.0");
   EXPECT_EQ(cell(t[2], "remoe", "growth %"), "-");
   EXPECT_EQ(to_text(t[0]).find("mCE"), std::string::npos);
+  EXPECT_TRUE(has_note(t[0], "(2 conditions)"));
+  cells.resize(2);
+  EXPECT_TRUE(has_note(robustness_tables({stress_record("random", 1, cells, true)})[0], "(1 condition)"));
 }
 
 }  // namespace

@@ -13,7 +13,7 @@ namespace swy::report {
 inline std::string xml_error(std::string text) {
   if (text.rfind("<?xml", 0) == 0) text.erase(0, text.find("?>") + 2);
   static const std::regex tag(R"(<(/?)([A-Za-z][\w-]*)((?:\s+[A-Za-z][\w-]*="[^"<]*")*)\s*(/?)>)");
-  static const std::regex plain(R"((?:[^<>&]|&(?:amp|lt|gt|quot);)*)");
+  static const std::regex plain(R"((?:[^<>&]|&(?:amp|lt|gt|quot|#[0-9]+);)*)");
   std::vector<std::string> open;
   int roots = 0;
   auto at = text.cbegin();

@@ -2,28 +2,12 @@
 // <system-out>. There is no standard; the attributes are those that Jenkins' and GitLab's documentation name.
 #include <cstdio>
 
+#include "core/base/xml.h"
 #include "core/conform/report.h"
 #include "core/conform/rules.h"
 
 namespace swy::conform {
 namespace {
-
-// For an attribute or text. Control characters have no place in XML 1.0, escaped or not.
-std::string escaped(const std::string& text) {
-  std::string out;
-  for (const char c : text) {
-    switch (c) {
-      case '&': out += "&amp;"; break;
-      case '<': out += "&lt;"; break;
-      case '>': out += "&gt;"; break;
-      case '"': out += "&quot;"; break;
-      case '\n': out += "&#10;"; break;
-      case '\t': out += "&#9;"; break;
-      default: out += static_cast<unsigned char>(c) < 0x20 ? '?' : c;
-    }
-  }
-  return out;
-}
 
 std::string seconds_text(double seconds) {
   char text[32];
@@ -44,12 +28,13 @@ std::string outcome(const Result& r) {
       cat(r.rule, rule == rules().end() ? "" : " " + rule->second.title, "\n", r.message, "\nagain: ", r.repro);
   switch (r.status) {
     case Status::kPass: return "";
-    case Status::kSkip: return cat("<skipped message=\"", escaped(r.message), "\"/>");
-    case Status::kWarn: return cat("<system-out>warning: ", escaped(all), "</system-out>");
+    case Status::kSkip: return cat("<skipped message=\"", xml_escaped(r.message), "\"/>");
+    case Status::kWarn: return cat("<system-out>warning: ", xml_escaped(all), "</system-out>");
     case Status::kFail:
-      return cat("<failure type=\"", r.rule, "\" message=\"", escaped(first), "\">", escaped(all), "</failure>");
+      return cat("<failure type=\"", r.rule, "\" message=\"", xml_escaped(first), "\">", xml_escaped(all),
+                 "</failure>");
     default:
-      return cat("<error type=\"", status_name(r.status), "\" message=\"", escaped(first), "\">", escaped(all),
+      return cat("<error type=\"", status_name(r.status), "\" message=\"", xml_escaped(first), "\">", xml_escaped(all),
                  "</error>");
   }
 }
@@ -62,10 +47,10 @@ std::string to_junit(const std::vector<Result>& results, double seconds) {
   for (const auto& [id, own] : by_router(results)) {
     double time = 0;
     for (const Result& r : own) time += r.seconds;
-    xml += cat("  <testsuite name=\"", escaped(id), "\" ", counts(own), " time=\"", seconds_text(time), "\">\n");
+    xml += cat("  <testsuite name=\"", xml_escaped(id), "\" ", counts(own), " time=\"", seconds_text(time), "\">\n");
     for (const Result& r : own)
-      xml += cat("    <testcase classname=\"", escaped(id), ".", r.mode, "\" name=\"", escaped(r.name), "\" time=\"",
-                 seconds_text(r.seconds), "\">", outcome(r), "</testcase>\n");
+      xml += cat("    <testcase classname=\"", xml_escaped(id), ".", r.mode, "\" name=\"", xml_escaped(r.name),
+                 "\" time=\"", seconds_text(r.seconds), "\">", outcome(r), "</testcase>\n");
     xml += "  </testsuite>\n";
   }
   return xml + "</testsuites>\n";
