@@ -30,6 +30,11 @@ class Reader {
     file_.has_sections = header_.e_shnum > 0;
     file_.init_bytes = code_bytes(DT_INIT, ".init");
     file_.fini_bytes = code_bytes(DT_FINI, ".fini");
+    Elf64_Shdr found;
+    file_.has_device_code = section(".nv_fatbin", found) != nullptr;
+    for (const std::string& name : file_.exported)
+      if (file_.has_device_code && (stands_in_data(name) || name.find("__device_stub_") != std::string::npos))
+        file_.exported_kernels.push_back(name);
     return file_;
   }
 
@@ -132,6 +137,11 @@ class Reader {
     Elf64_Shdr found;
     const Elf64_Shdr* s = section(name, found);
     return s && s->sh_size > 16 ? static_cast<int64_t>(s->sh_size / 8 - 2) : 0;
+  }
+  bool stands_in_data(const std::string& name) const {
+    Elf64_Shdr data;
+    if (!section(".rodata", data) || data.sh_offset > bytes_.size()) return false;
+    return ('\0' + bytes_.substr(data.sh_offset, data.sh_size)).find('\0' + name + '\0') != std::string::npos;
   }
   int64_t code_bytes(int64_t tag, const char* name) const {
     const auto it = dynamic_.find(tag);

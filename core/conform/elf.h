@@ -22,6 +22,11 @@ struct ElfFile {
   // the section .init or .fini, or the file has no section table to tell.
   int64_t init_bytes = 0, fini_bytes = 0;
   bool has_sections = false;
+  // Code for CUDA devices as nvcc leaves it (section .nv_fatbin), and the exported symbols that are its kernels: those
+  // whose name also stands in the data, as the text by which the file registers a kernel when it is loaded, and the
+  // functions that launch them, __device_stub_<kernel>. (Seen with nvcc 13.0.)
+  bool has_device_code = false;
+  std::vector<std::string> exported_kernels;
 };
 
 // 64-bit little-endian shared libraries. Throws Error (environment) when the file cannot be read or is none.

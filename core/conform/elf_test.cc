@@ -74,6 +74,21 @@ TEST(Elf, EachWrongFileBreaksOneRule) {
   expect_only(kFiles / "own_init.so", "file.constructors", "_init");
 }
 
+#ifdef SWITCHYARD_CUDA
+// Proves that device code is seen, and that of nvcc's kernels those that are exported are told from other symbols.
+TEST(Elf, FindsExportedKernels) {
+  const ElfFile file = read_elf(kFiles / "kernels.so");
+  EXPECT_TRUE(file.has_device_code);
+  EXPECT_FALSE(read_elf(kFiles / "plain.so").has_device_code);
+  std::vector<std::string> kernels = file.exported_kernels;
+  std::sort(kernels.begin(), kernels.end());
+  EXPECT_EQ(kernels, (std::vector<std::string>{"_Z25__device_stub__Z5outerPfPf", "_Z5outerPf"}));
+  const Result r = check_file(kFiles / "kernels.so", "device.kernels");
+  EXPECT_EQ(r.status, Status::kFail);
+  EXPECT_NE(r.message.find("exports the kernel"), std::string::npos) << r.message;
+}
+#endif
+
 // Proves rules R01 and R02 for every router of this tree.
 TEST(Elf, RoutersOfThisTreeKeepTheRules) {
   int plugins = 0;

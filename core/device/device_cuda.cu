@@ -2,6 +2,7 @@
 #include <cstring>
 
 #include "core/device/cuda.h"
+#include "core/device/error_slot.h"
 
 namespace swy {
 namespace {
@@ -41,6 +42,11 @@ std::string why_no_cuda() {
   static_cast<void>(cudaGetLastError());
   if (status == cudaSuccess && n > 0) return {};
   return cat("no CUDA device: ", status == cudaSuccess ? "the driver lists none" : cudaGetErrorString(status));
+}
+
+std::string device_error() {
+  const cudaError_t left = cudaGetLastError();
+  return left == cudaSuccess ? std::string() : cat(cudaGetErrorName(left), " (", cudaGetErrorString(left), ")");
 }
 
 DeviceMemory::DeviceMemory(int device, int64_t bytes) {

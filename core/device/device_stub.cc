@@ -1,6 +1,8 @@
 // device.h in a build without CUDA: there is no device, and whoever wants one is told why.
 #include "core/device/device.h"
 
+#include "core/device/error_slot.h"
+
 namespace swy {
 namespace {
 [[noreturn]] void absent() { throw DeviceError(why_no_cuda()); }
@@ -11,6 +13,8 @@ std::string why_no_cuda() {
   return "no CUDA device: built without CUDA; install the CUDA toolkit (nvcc) and configure again with "
          "-DSWITCHYARD_CUDA=ON";
 }
+
+std::string device_error() { return {}; }
 
 DeviceMemory::DeviceMemory(int, int64_t) { absent(); }
 DeviceMemory::~DeviceMemory() = default;

@@ -9,6 +9,7 @@
 #include "core/base/error.h"
 #include "core/plugin/plan.h"
 #include "core/plugin/shadow.h"
+#include "core/plugin/step_arrays.h"
 #include "core/plugin/step_watch.h"
 
 namespace swy {
@@ -60,12 +61,6 @@ swy_status guarded(swy_exec* exec, const char* name, Call&& call) {
   return status;
 }
 
-int64_t elements(const swy_tensor& t) {
-  int64_t n = 1;
-  for (int32_t a = 0; a < t.rank; ++a) n *= t.shape[a];
-  return n;
-}
-
 // ---- the copies of one step call ----
 
 struct StepCall {
@@ -85,25 +80,12 @@ struct StepCall {
     exec.scratch = memory.of("scratch", exec.scratch, static_cast<int64_t>(exec.scratch_bytes), Use::kScratch);
     exec.saved = memory.of("saved", exec.saved, static_cast<int64_t>(exec.saved_bytes), saved_use);
   }
-  void tensor(const char* name, swy_tensor& t, Use use) {
-    t.data = memory.of(name, static_cast<float*>(t.data), elements(t) * 4, use);
+  auto copies(Use use) {
+    return [this, use](const char* name, auto*& p, int64_t bytes) { p = memory.of(name, p, bytes, use); };
   }
   void batch_of(const swy_batch& b) {
     batch = b;
-    const int64_t tokens = b.x.shape[0], sequences = b.n_sequences, groups = b.n_groups;
-    tensor("x", batch.x, Use::kRead);
-    tensor("residual", batch.residual, Use::kRead);
-    tensor("task_embedding", batch.task_embedding, Use::kRead);
-    tensor("instruction", batch.instruction, Use::kRead);
-    auto table = [&](const char* name, auto*& p, int64_t n) {
-      p = memory.of(name, p, n * static_cast<int64_t>(sizeof *p), Use::kRead);
-    };
-    table("token_id", batch.token_id, tokens), table("position", batch.position, tokens);
-    table("mask", batch.mask, tokens), table("sequence_begin", batch.sequence_begin, sequences + 1);
-    table("sequence_id", batch.sequence_id, sequences), table("sequence_task", batch.sequence_task, sequences);
-    table("prompt_tokens", batch.prompt_tokens, sequences), table("group_begin", batch.group_begin, groups + 1);
-    table("group_capacity", batch.group_capacity, groups), table("row_begin", batch.row_begin, b.n_rows + 1);
-    table("cluster", batch.cluster, tokens), table("row_previous", batch.row_previous, b.n_rows);
+    visit_batch(batch, copies(Use::kRead));
   }
   void state_of(const swy_needs& needs, const swy_state& s, Use param_use, Use grad_use) {
     state = s;
@@ -123,37 +105,13 @@ struct StepCall {
   }
   void plan_of(const swy_needs& needs, const swy_plan& p, Use use) {
     plan = p;
-    const int64_t tokens = batch.x.shape[0], matrix = tokens * batch.n_experts * needs.slots;
-    const Use aux = use == Use::kWrite ? Use::kAdd : use;  // the host has zeroed them: what is not written is 0
-    plan.row = memory.of("plan.row", p.row, p.max_assign * 4, use);
-    plan.expert = memory.of("plan.expert", p.expert, p.max_assign * 4, use);
-    plan.weight = memory.of("plan.weight", p.weight, p.max_assign * 4, use);
-    plan.count = memory.of("plan.count", p.count, 4, use);
-    plan.dispatch = memory.of("plan.dispatch", p.dispatch, matrix * 4, use);
-    plan.combine = memory.of("plan.combine", p.combine, matrix * 4, use);
-    plan.mix = memory.of("plan.mix", p.mix, mix_bytes(needs), use);
-    plan.expert_x = memory.of("plan.expert_x", p.expert_x, tokens * batch.x.shape[1] * 4, use);
-    plan.skip_scale = memory.of("plan.skip_scale", p.skip_scale, tokens * 4, use);
-    plan.output = memory.of("plan.output", p.output, tokens * batch.x.shape[1] * 4, use);
-    plan.aux = memory.of("plan.aux", p.aux, int64_t{needs.n_aux} * 4, aux);
-    plan.metric = memory.of("plan.metric", p.metric, int64_t{needs.n_metrics} * 4, aux);
+    visit_plan(needs, batch, plan, copies(use));
+    visit_scalars(needs, plan, copies(use == Use::kWrite ? Use::kAdd : use));  // zeros: what is not written is 0
   }
   void dplan_of(const swy_needs& needs, const swy_plan_grad& d, int64_t max_assign) {
     dplan = d;
-    const int64_t tokens = batch.x.shape[0], matrix = tokens * batch.n_experts * needs.slots;
-    auto table = [&](const char* name, const float*& p, int64_t bytes) { p = memory.of(name, p, bytes, Use::kRead); };
-    table("gradient of plan.weight", dplan.weight, max_assign * 4);
-    table("gradient of plan.dispatch", dplan.dispatch, matrix * 4);
-    table("gradient of plan.combine", dplan.combine, matrix * 4);
-    table("gradient of plan.mix", dplan.mix, mix_bytes(needs));
-    table("gradient of plan.expert_x", dplan.expert_x, tokens * batch.x.shape[1] * 4);
-    table("gradient of plan.skip_scale", dplan.skip_scale, tokens * 4);
-    table("gradient of plan.output", dplan.output, tokens * batch.x.shape[1] * 4);
-    table("gradient of plan.aux", dplan.aux, int64_t{needs.n_aux} * 4);
-  }
-  int64_t mix_bytes(const swy_needs& needs) const {
-    if (needs.plan_kind != SWY_MERGE) return 0;
-    return int64_t{batch.n_rows} * batch.n_experts * std::max(needs.mix_blocks, 1) * 4;
+    visit_plan_grad(needs, batch, max_assign, dplan, copies(Use::kRead));
+    copies(Use::kRead)("gradient of plan.aux", dplan.aux, int64_t{needs.n_aux} * 4);
   }
   // The name of the first gradient that is not finite, or empty.
   std::string infinite_gradient(const swy_needs& needs) const {
@@ -282,7 +240,7 @@ swy_status backward(void* self, swy_exec* exec, const swy_batch* batch, const sw
     c.dplan_of(n, *dplan, plan->max_assign);
     for (int i = 0; i < (n.inputs & SWY_IN_RESIDUAL ? 2 : 1); ++i) {
       c.dx[i] = dx[i];
-      c.tensor(i ? "gradient of residual" : "gradient of x", c.dx[i], Shadow::Use::kAdd);
+      visit_tensor(i ? "gradient of residual" : "gradient of x", c.dx[i], c.copies(Shadow::Use::kAdd));
     }
     const swy_status status = watched(exec, "backward", reinterpret_cast<const void*>(router.backward), c, [&] {
       return router.backward(s.inner, &c.exec, &c.batch, &c.state, &c.plan, &c.dplan, c.dx);

@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "core/base/error.h"
+#include "core/device/error_slot.h"
 #include "core/device/exec.h"
 #include "core/plugin/check.h"
 
@@ -77,22 +78,35 @@ swy_cost Instance::cost(const swy_site& site) {
   return cost;
 }
 
-void Instance::forward(swy_exec& exec, const swy_batch& batch, const swy_state& state, swy_plan& plan) {
+// Whose error it is shows only while nobody else has called the device: so its slot is looked at before and after
+// each call. That costs no waiting; what fails later, on the device, is for those to see who wait.
+template <class Call>
+void Instance::step(swy_exec& exec, const char* name, const Call& call) {
+  const bool on_device = exec.device == SWY_CUDA;
+  if (on_device)
+    if (const std::string found = device_error(); !found.empty())
+      environment_error("before ", name, " of router '", router_.id, "' the device already had an error: ", found);
   arm(exec);
-  check(checked_.forward(self_, &exec, &batch, &state, &plan), "forward");
+  const swy_status status = call();
+  const std::string left = on_device ? device_error() : std::string();
+  check(status, name);
+  if (!left.empty())
+    environment_error("router '", router_.id, "': ", name, " left an error on the device: ", left, " (rule R22)");
+}
+
+void Instance::forward(swy_exec& exec, const swy_batch& batch, const swy_state& state, swy_plan& plan) {
+  step(exec, "forward", [&] { return checked_.forward(self_, &exec, &batch, &state, &plan); });
 }
 
 void Instance::backward(swy_exec& exec, const swy_batch& batch, const swy_state& state, const swy_plan& plan,
                         const swy_plan_grad& grad, const swy_tensor* dx) {
   if (!router_.backward) usage_error("router '", router_.id, "' has no backward pass (SWY_CAP_BACKWARD is not set)");
-  arm(exec);
-  check(checked_.backward(self_, &exec, &batch, &state, &plan, &grad, dx), "backward");
+  step(exec, "backward", [&] { return checked_.backward(self_, &exec, &batch, &state, &plan, &grad, dx); });
 }
 
 void Instance::update(swy_exec& exec, int32_t site, const swy_state& state, const swy_load& load) {
   if (!router_.update) return;
-  arm(exec);
-  check(checked_.update(self_, &exec, site, &state, &load), "update");
+  step(exec, "update", [&] { return checked_.update(self_, &exec, site, &state, &load); });
 }
 
 }  // namespace swy

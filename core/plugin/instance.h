@@ -37,7 +37,7 @@ class Instance {
   swy_needs needs(const swy_site&);
   swy_cost cost(const swy_site&);
   // exec.error and error_cap are set here; every other field is the caller's. Throw Error on a status other than
-  // SWY_OK.
+  // SWY_OK, and where a call on a device leaves an error in the device's error slot or finds one there.
   void forward(swy_exec&, const swy_batch&, const swy_state&, swy_plan&);
   void backward(swy_exec&, const swy_batch&, const swy_state&, const swy_plan&, const swy_plan_grad&,
                 const swy_tensor* dx);  // one, or two where the router reads the residual stream
@@ -46,6 +46,8 @@ class Instance {
  private:
   void arm(swy_exec&);  // points error at error_, empty
   void check(swy_status, const char* call);
+  template <class Call>
+  void step(swy_exec&, const char* name, const Call&);
   const swy_router& router_;   // as it was loaded
   const swy_router& checked_;  // what is called
   swy_host host_;              // plugin_host() with ctx = &checked_

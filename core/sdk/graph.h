@@ -175,7 +175,8 @@ class Graph {
 
   // ---- the escape hatch: a custom op on raw pointers ----
   // `reads` are the values the backward kernel looks at; a null backward stops the gradient. The declared costs are
-  // charged before each call; the kernels are not called when the host only counts.
+  // charged before each call; the kernels are not called when the host only counts. They are loops on the CPU: on other
+  // devices a router that has one refuses to run, with the options that make it so.
   void custom(std::vector<Tensor> inputs, std::vector<Tensor> outputs, std::vector<Tensor> reads, Kernel forward,
               CostOf forward_cost, Kernel backward = nullptr, CostOf backward_cost = nullptr);
 
@@ -258,6 +259,7 @@ class Graph {
   int32_t plan_kind = -1, row_kind = SWY_ROW_TOKEN, row_tokens = 0, slots = 0, capacity = 0, expert_calls = 0;
   int64_t max_assign = 0, expert_rows = 0;
   uint32_t needed_inputs = 0, plan_flags = 0;
+  bool cpu_only = false;  // it has a custom op
 
   // What the programs of one site declare together: all scalars that some stage of training has.
   struct Tables {

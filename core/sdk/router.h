@@ -34,6 +34,10 @@ struct Choice {  // an option with named values
 
 class Router {
  public:
+  // Written with the host's ops, a router runs on CUDA devices and can be recorded there. A router that cannot with any
+  // of its options, because it always has a custom op, hides this with a false of its own and does not claim it.
+  static constexpr bool kOnDevices = true;
+
   virtual ~Router() = default;
   virtual void route(Graph& g) = 0;
   virtual void update(Graph&) {
@@ -158,6 +162,8 @@ struct Program {
     quantities(tables.aux, aux_names, aux);
     quantities(tables.metrics, metric_names, metrics);
     plan_flags = tables.plan_flags;
+    for (const auto& one : stages)
+      cpu_only = cpu_only || one->train.cpu_only || one->score.cpu_only || one->update.cpu_only;
   }
 
   static void agree(const Graph& a, const Graph& b) {
@@ -180,6 +186,7 @@ struct Program {
   swy_site site;
   std::vector<std::unique_ptr<Stage>> stages;
   uint32_t plan_flags = 0;
+  bool cpu_only = false;
   std::vector<swy_tensor_spec> tensors;
   std::vector<Graph::Output> aux_names, metric_names;
   std::vector<swy_quantity> aux, metrics;
@@ -274,6 +281,8 @@ inline Call call(Self& s, const swy_exec* exec, int32_t site, const swy_state* s
   c.exec = exec, c.op = s.op, c.experts = s.experts, c.state = state;
   const auto found = s.programs.find(site);
   if (found == s.programs.end()) throw std::invalid_argument("this site was never declared through needs");
+  if (found->second->cpu_only && exec->device != SWY_CPU)
+    throw StepError(SWY_UNSUPPORTED, "with these options the router has an op of its own that runs on the CPU alone");
   const double progress = SWY_HAS(exec, swy_exec, progress) ? exec->progress : 0;
   c.moment = {progress, exec->step, site, found->second->site.n_sites, exec->seed};
   return c;
@@ -395,6 +404,7 @@ const swy_plugin* plugin(const char* id, const char* name, const char* version, 
     swy_router& r = t->router;
     r.struct_size = sizeof r;
     r.caps = SWY_CAP_CPU | SWY_CAP_BACKWARD | SWY_CAP_BITWISE | claims;
+    if (T::kOnDevices) r.caps |= SWY_CAP_CUDA | SWY_CAP_GRAPH_CAPTURE;
     r.data_access = SWY_DATA_NONE;
     r.id = id, r.name = name, r.version = version, r.paper = paper;
     r.options = t->options.data(), r.n_options = static_cast<uint32_t>(t->options.size());
@@ -415,8 +425,8 @@ const swy_plugin* plugin(const char* id, const char* name, const char* version, 
 }  // namespace detail
 }  // namespace swy
 
-// Exports class T as router `id`. `claims` are SWY_CAP_* bits beyond CPU, BACKWARD and BITWISE, which hold for
-// every router written with the ops.
+// Exports class T as router `id`. `claims` are SWY_CAP_* bits beyond CPU, BACKWARD and BITWISE, and CUDA and
+// GRAPH_CAPTURE (see Router::kOnDevices), which hold for every router written with the ops.
 #define SWY_ROUTER(T, id, name, version, paper, claims)                                    \
   extern "C" __attribute__((visibility("default"))) const swy_plugin* swy_plugin_v1(void); \
   const swy_plugin* swy_plugin_v1(void) { return swy::detail::plugin<T>(id, name, version, paper, claims); }

@@ -337,6 +337,16 @@ TEST_F(Sdk, CustomOps) {
   EXPECT_EQ(with.flops_backward - plain.cost().flops_backward, 3 * 9 * 4);
 }
 
+// Routers made of the host's ops claim devices; one that says it cannot run there does not.
+struct OnTheCpuAlone : Scripted {
+  static constexpr bool kOnDevices = false;
+};
+TEST_F(Sdk, ClaimsDevicesUnlessToldNotTo) {
+  const uint32_t devices = SWY_CAP_CUDA | SWY_CAP_GRAPH_CAPTURE;
+  EXPECT_EQ(scripted().caps & devices, devices);
+  EXPECT_EQ(detail::plugin<OnTheCpuAlone>("cpu", "test", "1", "none", 0)->routers[0]->caps & devices, 0u);
+}
+
 // Options arrive in table order with their range, and reach the author's fields.
 TEST_F(Sdk, OptionsReachTheRouter) {
   const swy_router& r = scripted();

@@ -142,6 +142,13 @@ constexpr swy_router router() {
   return r;
 }
 
+// The good one claims what it can do: all its maths is the host's. Wrong ones that look into their arrays do not.
+constexpr swy_router on_devices() {
+  swy_router r = router();
+  r.caps |= SWY_CAP_CUDA | SWY_CAP_GRAPH_CAPTURE;
+  return r;
+}
+
 }  // namespace good
 
 #define EXPORT_ROUTER(made)                                                                                      \
