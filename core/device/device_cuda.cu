@@ -29,7 +29,9 @@ std::vector<DeviceInfo> cuda_devices() {
   for (int i = 0; i < n; ++i) {
     cudaDeviceProp p;
     SWY_CUDA_CHECK(cudaGetDeviceProperties(&p, i));
-    all.push_back({p.name, p.major, p.minor, p.multiProcessorCount, static_cast<int64_t>(p.totalGlobalMem),
+    char pci_bus_id[32] = {};
+    SWY_CUDA_CHECK(cudaDeviceGetPCIBusId(pci_bus_id, sizeof pci_bus_id, i));
+    all.push_back({p.name, pci_bus_id, p.major, p.minor, p.multiProcessorCount, static_cast<int64_t>(p.totalGlobalMem),
                    static_cast<int64_t>(p.l2CacheSize)});
   }
   return all;
@@ -51,8 +53,8 @@ DeviceMemory::DeviceMemory(int device, int64_t bytes) {
     static_cast<void>(cudaGetLastError());
     size_t free = 0, total = 0;
     SWY_CUDA_CHECK(cudaMemGetInfo(&free, &total));
-    throw DeviceError(cat("cannot allocate ", bytes, " bytes on CUDA device ", device, ": ", free, " of ", total,
-                          " bytes are free; lower the batch size, width or number of experts"));
+    throw DeviceMemoryShort(cat("cannot allocate ", bytes, " bytes on CUDA device ", device, ": ", free, " of ", total,
+                                " bytes are free; lower the batch size, width or number of experts"));
   }
   SWY_CUDA_CHECK(status);
   bytes_ = bytes;
@@ -91,6 +93,14 @@ void* Stream::scratch_of(int64_t bytes) const {
     throw DeviceError(cat("an op needs ", bytes, " bytes of room for intermediate results and the stream has ",
                           scratch_.bytes(), "; make the Stream with more"));
   return scratch_.data();
+}
+
+void enqueue_copy(Stream& stream, void* to, const void* from, int64_t bytes) {
+  SWY_CUDA_CHECK(cudaMemcpyAsync(to, from, static_cast<size_t>(bytes), cudaMemcpyDefault, raw(stream)));
+}
+
+void enqueue_set(Stream& stream, void* to, uint8_t value, int64_t bytes) {
+  SWY_CUDA_CHECK(cudaMemsetAsync(to, value, static_cast<size_t>(bytes), raw(stream)));
 }
 
 DeviceGraph::DeviceGraph(Stream& stream, const std::function<void()>& body) {
