@@ -20,7 +20,7 @@ inline constexpr bool kWithCuda = false;
 
 struct DeviceInfo {
   std::string name;
-  std::string pci_bus_id;    // "00000000:3B:00.0"; what tells one device from another outside of CUDA
+  std::string pci_bus_id;    // "0000:3B:00.0"; what tells one device from another outside of CUDA
   int major = 0, minor = 0;  // compute capability
   int multiprocessors = 0;
   int64_t memory_bytes = 0, l2_bytes = 0;
