@@ -4,12 +4,10 @@
 
 #include <algorithm>
 #include <memory>
-#include <sstream>
 
 #include "benchmarks/timing.h"
 #include "core/base/error.h"
 #include "core/base/philox.h"
-#include "core/base/suggest.h"
 #include "core/model/optimizer.h"
 #include "core/model/vit.h"
 #include "core/moe/routed_ffn.h"
@@ -70,7 +68,7 @@ struct BlockUnderTest {
   static moe::SiteSpec site(const BlockShape& s) {
     moe::SiteSpec spec;
     spec.name = "block", spec.width = s.width, spec.experts = s.experts, spec.hidden = s.hidden;
-    spec.sequence_tokens = 64, spec.max_sequences = s.images;
+    spec.sequence_tokens = BlockShape::kImageTokens, spec.max_sequences = s.images;
     spec.train_capacity.factor = spec.eval_capacity.factor = s.factor;
     spec.identical_experts = false;
     return spec;
@@ -79,7 +77,7 @@ struct BlockUnderTest {
       : router(r, {}, 1), ffn(site(s), router, params, arena), images(s.images) {
     params.commit(1);
     arena.commit();
-    for (auto* v : {&x, &y, &dy, &dx}) v->resize(static_cast<size_t>(s.images) * 64 * s.width);
+    for (auto* v : {&x, &y, &dy, &dx}) v->resize(static_cast<size_t>(s.tokens() * s.width));
     random_fill(x, 2), random_fill(dy, 3);
     ffn.observe(&meter);
   }
@@ -170,50 +168,6 @@ void report_rate(benchmark::State& state, double flops, double seconds, double y
   if (flops <= 0) return;  // a stage that only copies, or that the router does not have: no rate, rather than 0 or NaN
   state.counters["FLOP/s"] = flops / seconds;
   state.counters["share_of_gemm"] = flops / seconds / yardstick;
-}
-
-std::vector<BlockShape> named_shapes() {
-  return {{"small", 16, 64, 128, 4, 1},
-          {"mini", 32, 128, 256, 8, 1},
-          {"wide", 32, 192, 384, 8, 1},
-          {"fine", 32, 128, 64, 32, 4}};
-}
-
-BlockShape parse_shape(const std::string& text) {
-  std::vector<std::string> names;
-  for (const BlockShape& s : named_shapes()) {
-    if (s.name == text) return s;
-    names.push_back(s.name);
-  }
-  if (text.find('=') == std::string::npos)
-    usage_error("no shape '", text, "'", suggestion(text, names),
-                "; or give keys: images=32,width=128,hidden=256,experts=8,factor=1");
-  BlockShape shape;
-  shape.name = text;
-  std::replace(shape.name.begin(), shape.name.end(), ',', ';');
-  std::istringstream in(text);
-  for (std::string pair; std::getline(in, pair, ',');) {
-    const size_t equals = pair.find('=');
-    const std::string key = pair.substr(0, equals);
-    std::istringstream number(equals == std::string::npos ? "" : pair.substr(equals + 1));
-    double value = 0;
-    number >> value;
-    if (!number || !number.eof() || value <= 0 || value > 65536)
-      usage_error("shape '", text, "': '", pair, "' needs a positive number");
-    if (key == "factor") {
-      shape.factor = value;
-      continue;
-    }
-    int32_t* field = key == "images"    ? &shape.images
-                     : key == "width"   ? &shape.width
-                     : key == "hidden"  ? &shape.hidden
-                     : key == "experts" ? &shape.experts
-                                        : nullptr;
-    if (!field)
-      usage_error("shape '", text, "': unknown key '", key, "'; keys are images, width, hidden, experts, factor");
-    *field = static_cast<int32_t>(value);
-  }
-  return shape;
 }
 
 void register_throughput(const std::vector<std::string>& routers, const std::vector<BlockShape>& shapes) {

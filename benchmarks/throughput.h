@@ -3,27 +3,16 @@
 // the latter, per router and shape, as Google Benchmark cases; and what corrupting images costs. A stage is
 // timed inside the real block, with the caches as the block leaves them.
 #pragma once
-#include <cstdint>
 #include <string>
 #include <vector>
+
+#include "benchmarks/block_shape.h"
 
 namespace benchmark {
 class State;
 }
 
 namespace swy::bench {
-
-struct BlockShape {
-  std::string name;
-  // 64 tokens an image (32x32 pixels, patches of 4). A language model takes as many sequences, of 128 bytes.
-  int32_t images = 32, width = 128, hidden = 256, experts = 8;
-  double factor = 1;  // expert slots per token
-};
-
-// A name ("mini", "wide", "fine", "small") or "images=32,width=128,hidden=256,experts=8,factor=1" with any of the keys.
-// Throws Error (usage) naming what is wrong and the names there are.
-BlockShape parse_shape(const std::string&);
-std::vector<BlockShape> named_shapes();
 
 // Registers every case of (router, shape). Names are BLOCK/<router>/<shape>/<stage>/<pass> and STEP/<router>/<shape>;
 // the dense product is GEMM/1024. Counters: FLOP/s as counted by the ops, and `share_of_gemm`, that rate over the rate

@@ -1,44 +1,22 @@
-// Shapes from text, and `switchyard bench` from outside: what it writes is Google Benchmark's JSON with our counters.
-#include "benchmarks/throughput.h"
-
+// `switchyard bench` from outside: what it writes is Google Benchmark's JSON with our counters.
 #include <gtest/gtest.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <filesystem>
+#include <fstream>
 #include <map>
 #include <set>
 
 #include "core/base/error.h"
 #include "core/base/json.h"
 #include "core/base/subprocess.h"
+#include "core/device/device.h"
 #include "data/corrupt/corruption.h"
 
 namespace swy::bench {
 namespace {
 namespace fs = std::filesystem;
-
-// A name gives its shape; keys change the default one; everything else is refused with what is possible.
-TEST(Throughput, ShapesFromText) {
-  EXPECT_EQ(parse_shape("fine").experts, 32);
-  const BlockShape s = parse_shape("images=2,width=16,hidden=8,experts=4,factor=1.5");
-  EXPECT_EQ(s.images, 2);
-  EXPECT_EQ(s.width, 16);
-  EXPECT_EQ(s.hidden, 8);
-  EXPECT_EQ(s.experts, 4);
-  EXPECT_EQ(s.factor, 1.5);
-  const std::pair<const char*, const char*> bad[] = {{"mnii", "mini"},
-                                                     {"width=0", "positive number"},
-                                                     {"width=", "positive number"},
-                                                     {"depth=3", "unknown key 'depth'"}};
-  for (const auto& [text, reason] : bad) try {
-      parse_shape(text);
-      ADD_FAILURE() << text;
-    } catch (const Error& e) {
-      EXPECT_EQ(e.kind, Kind::kUsage);
-      EXPECT_NE(std::string(e.what()).find(reason), std::string::npos) << e.what();
-    }
-}
 
 // Nine repetitions of every stage, forward and backward, each with a positive rate and its share of the dense product.
 TEST(Throughput, BenchWritesGoogleBenchmarkJson) {
@@ -122,6 +100,29 @@ TEST(Throughput, BenchRefusesWrongUse) {
   EXPECT_EQ(code({"--filter", "NOTHING_LIKE_IT"}), 2);
   EXPECT_EQ(code({"--repetitions", "3"}), 2);
   EXPECT_EQ(code({"--shapes", "huge"}), 2);
+  EXPECT_EQ(code({"--device", "cuda", "--shapes", "factor=1.5"}), 2);
+  EXPECT_EQ(code({"--device", "cuda", "--list", "--filter", "NOTHING_LIKE_IT"}), 2);
+}
+
+// The cases of a device are known without one; running them without one is an error of the environment that says why.
+TEST(Throughput, DeviceCasesAreListedAnywhere) {
+  auto bench = [](std::vector<std::string> more) {
+    std::vector<std::string> argv{SWITCHYARD_BUILD_DIR "/switchyard", "bench", "--device", "cuda"};
+    argv.insert(argv.end(), more.begin(), more.end());
+    return run_process({argv, 60, 0});
+  };
+  const fs::path file = fs::temp_directory_path() / ("switchyard_list_" + std::to_string(getpid()));
+  const std::string list = cat(SWITCHYARD_BUILD_DIR "/switchyard bench --device cuda --list > ", file.string());
+  ASSERT_TRUE(run_process({{"/bin/sh", "-c", list}, 60, 0}).ok());
+  std::ifstream in(file);
+  std::map<std::string, int> kinds;
+  for (std::string line; std::getline(in, line);) ++kinds[line.substr(0, line.find('/'))];
+  fs::remove(file);
+  EXPECT_EQ(kinds, (std::map<std::string, int>{{"BLOCK", 12 * 4}, {"GEMM", 12}, {"COPY", 12}}));
+  if (why_no_cuda().empty()) return;
+  const ProcessResult r = bench({"--shapes", "small"});
+  EXPECT_EQ(r.code, 3);
+  EXPECT_NE(r.stderr_tail.find(why_no_cuda()), std::string::npos) << r.stderr_tail;
 }
 
 }  // namespace

@@ -1,18 +1,31 @@
 #!/usr/bin/env bash
 # Makes a folder that runs on a machine with a CUDA device but without this project's build dependencies:
 # pack.sh BUILD FOLDER. In it the programs of run.sh and the routers they load, without debug information, the shared
-# libraries they need (the C library and the driver, which every such machine has, apart) and run.sh. cuBLASLt is not in
-# it: half a gigabyte.
+# libraries they need (the C library and the driver, which every such machine has, apart), run.sh and the comparison
+# with PyTorch. cuBLASLt is not in it: half a gigabyte.
 set -euo pipefail
 (( $# == 2 )) || { echo "usage: pack.sh BUILD FOLDER" >&2; exit 2; }
 build=$1 folder=$2
 rm -rf "$folder"
-mkdir -p "$folder/lib"
-mkdir "$folder/plugins"
+mkdir -p "$folder"/{lib,plugins,peers}
+
+# GDAL stays out: OpenCV is linked with it for geographic images, which no data set has, and it brings 170 MB of
+# libraries. In its place is one whose functions stop the program.
+lean=$(mktemp -d)
+trap 'rm -rf "$lean"' EXIT
+codecs=$(ldd "$build/switchyard" | awk '/libopencv_imgcodecs/ {print $3}')
+gdal=$(readelf -d "$codecs" | sed -n 's/.*NEEDED.*\[\(libgdal\.so[^]]*\)\].*/\1/p')
+if [[ -n $gdal ]]; then
+  used=$(nm -D --undefined-only "$codecs" | awk '{sub(/@.*/, "", $2); print $2}')
+  offered=$(nm -D --defined-only "$(ldd "$codecs" | awk -v l="$gdal" '$1 == l {print $3}')" | awk '{sub(/@.*/, "", $3); print $3}')
+  comm -12 <(sort -u <<<"$used") <(sort -u <<<"$offered") | sed 's/.*/.globl &\n.type &, @function\n&: ud2/' |
+    cc -shared -nostdlib -Wl,-soname,"$gdal" -x assembler - -o "$lean/$gdal"
+fi
+
 routers=({softmax_{token,expert}_choice,soft_moe,smear,deepseek_v3_bias,hash,dense,competesmoe,moe_plus_plus}.so)
-for program in core_{device,ops,moe,model}_gpu_test device_speed block_throughput "${routers[@]/#/plugins/}"; do
+for program in core_{device,ops,moe,model}_gpu_test device_speed switchyard "${routers[@]/#/plugins/}"; do
   strip --strip-debug -o "$folder/$program" "$build/$program"
-  ldd "$build/$program" | awk '$3 ~ /^\// {print $1, $3}' | while read -r name path; do
+  LD_LIBRARY_PATH=$lean ldd "$build/$program" | awk '$3 ~ /^\// {print $1, $3}' | while read -r name path; do
     case $name in
       libc.so*|libm.so*|libdl.so*|librt.so*|libpthread.so*|libcuda.so*) ;;
       *) cp -L "$path" "$folder/lib/$name" && chmod u+w "$folder/lib/$name" && strip --strip-debug "$folder/lib/$name" ;;
@@ -20,6 +33,12 @@ for program in core_{device,ops,moe,model}_gpu_test device_speed block_throughpu
   done
 done
 cp benchmarks/gpu/run.sh "$folder/run.sh"
-tar -C "$(dirname "$folder")" -czf "$folder.tar.gz" "$(basename "$folder")"  # to be carried there
-du -sh "$folder" "$folder.tar.gz" | awk '{print "Packed " $2 ": " $1}'
+cp benchmarks/peers/torch_block.py "$folder/peers/"
+XZ_OPT=-T0 tar -C "$(dirname "$folder")" -cJf "$folder.tar.xz" "$(basename "$folder")"  # to be carried there
+du -sh "$folder" "$folder.tar.xz" | awk '{print "Packed " $2 ": " $1}'
+most=60  # MiB
+if (( $(stat -c %s "$folder.tar.xz") > most << 20 )); then
+  echo "$folder.tar.xz is larger than $most MiB" >&2
+  exit 1
+fi
 echo "There: $(basename "$folder")/run.sh LOGS"

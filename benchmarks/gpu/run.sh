@@ -39,8 +39,11 @@ check ops "$programs/core_ops_gpu_test"
 check moe "$programs/core_moe_gpu_test"
 check model "$programs/core_model_gpu_test"
 check speed timeout 60 "$programs/device_speed"
-check block timeout 180 "$programs/block_throughput"
-cat "$logs/speed.log" "$logs/block.log"
+check block timeout 420 "$programs/switchyard" bench --device cuda --shapes grid --repetitions 5 --out "$logs/block.json"
+peers=$here/peers
+[[ -d $peers ]] || peers=$here/../peers
+check peers timeout 600 python3 "$peers/torch_block.py" --rounds 3 --switchyard "$programs/switchyard"
+cat "$logs/speed.log" "$logs/block.log" "$logs/peers.log"
 if command -v compute-sanitizer >/dev/null; then
   # The ops with the most index arithmetic and shared memory.
   part='*/sort_segments:*/bucket:*/top_k_segments:*/assign_rows:*/scatter_pairs:*/softmax_segments:*/sparse_transport'

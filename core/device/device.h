@@ -20,6 +20,7 @@ inline constexpr bool kWithCuda = false;
 
 struct DeviceInfo {
   std::string name;
+  std::string pci_bus_id;    // "0000:3B:00.0"; what tells one device from another outside of CUDA
   int major = 0, minor = 0;  // compute capability
   int multiprocessors = 0;
   int64_t memory_bytes = 0, l2_bytes = 0;
@@ -34,11 +35,17 @@ class DeviceError : public Error {
   explicit DeviceError(const std::string& message) : Error(Kind::kEnvironment, message) {}
 };
 
+// There is not enough memory on the device; the text has the bytes asked for and free.
+class DeviceMemoryShort : public DeviceError {
+ public:
+  using DeviceError::DeviceError;
+};
+
 // Memory on a device, freed at the end of its life. Not initialised.
 class DeviceMemory {
  public:
   DeviceMemory() = default;
-  // Throws DeviceError with the bytes asked for and free when there is not enough; the device stays usable.
+  // Throws DeviceMemoryShort when there is not enough; the device stays usable.
   DeviceMemory(int device, int64_t bytes);
   DeviceMemory(DeviceMemory&& other) noexcept
       : data_(std::exchange(other.data_, nullptr)), bytes_(std::exchange(other.bytes_, 0)) {}

@@ -30,7 +30,9 @@ std::vector<DeviceInfo> cuda_devices() {
   for (int i = 0; i < n; ++i) {
     cudaDeviceProp p;
     SWY_CUDA_CHECK(cudaGetDeviceProperties(&p, i));
-    all.push_back({p.name, p.major, p.minor, p.multiProcessorCount, static_cast<int64_t>(p.totalGlobalMem),
+    char pci_bus_id[32] = {};
+    SWY_CUDA_CHECK(cudaDeviceGetPCIBusId(pci_bus_id, sizeof pci_bus_id, i));
+    all.push_back({p.name, pci_bus_id, p.major, p.minor, p.multiProcessorCount, static_cast<int64_t>(p.totalGlobalMem),
                    static_cast<int64_t>(p.l2CacheSize)});
   }
   return all;
@@ -57,8 +59,8 @@ DeviceMemory::DeviceMemory(int device, int64_t bytes) {
     static_cast<void>(cudaGetLastError());
     size_t free = 0, total = 0;
     SWY_CUDA_CHECK(cudaMemGetInfo(&free, &total));
-    throw DeviceError(cat("cannot allocate ", bytes, " bytes on CUDA device ", device, ": ", free, " of ", total,
-                          " bytes are free; lower the batch size, width or number of experts"));
+    throw DeviceMemoryShort(cat("cannot allocate ", bytes, " bytes on CUDA device ", device, ": ", free, " of ", total,
+                                " bytes are free; lower the batch size, width or number of experts"));
   }
   SWY_CUDA_CHECK(status);
   bytes_ = bytes;

@@ -6,6 +6,7 @@
 
 #include "core/device/arena.h"
 #include "core/device/device.h"
+#include "core/device/monitor.h"
 
 namespace swy {
 namespace {
@@ -26,13 +27,37 @@ TEST_F(OnADevice, CopiesGoThereAndBack) {
   EXPECT_EQ(sent, back);
 }
 
+// In the order of the stream: set, copied, set again.
+TEST_F(OnADevice, EnqueuedWorkRunsInOrder) {
+  Stream stream;
+  const DeviceMemory from(0, 1000), to(0, 1000);
+  stream.set(from.data(), 3, 1000);
+  stream.copy(to.data(), from.data(), 1000);
+  stream.set(from.data(), 4, 1000);
+  stream.wait();
+  std::vector<uint8_t> back(1000);
+  device_copy(back.data(), to.data(), 1000);
+  EXPECT_EQ(back, std::vector<uint8_t>(1000, 3));
+  device_copy(back.data(), from.data(), 1000);
+  EXPECT_EQ(back, std::vector<uint8_t>(1000, 4));
+}
+
+// NVML, where it is, knows the device by the name that CUDA gives it.
+TEST_F(OnADevice, MonitorReadsThisDevice) {
+  const DeviceMonitor monitor(cuda_devices()[0].pci_bus_id);
+  if (!monitor.why_not().empty()) GTEST_SKIP() << monitor.why_not();
+  const DeviceReading reading = monitor.read();
+  EXPECT_GT(reading.sm_mhz, 0);
+  EXPECT_LE(reading.sm_mhz, monitor.most_sm_mhz());
+}
+
 // Asking for more than there is fails with both numbers, and the device goes on working.
 TEST_F(OnADevice, ShortageIsACleanFailure) {
   const int64_t too_much = cuda_devices()[0].memory_bytes * 2;
   try {
     const DeviceMemory memory(0, too_much);
     FAIL() << "twice the device's memory was there";
-  } catch (const DeviceError& error) {
+  } catch (const DeviceMemoryShort& error) {
     const std::string text = error.what();
     EXPECT_NE(text.find(std::to_string(too_much)), std::string::npos) << text;
     EXPECT_NE(text.find("free"), std::string::npos) << text;

@@ -22,6 +22,7 @@ struct RoutedFfn::Impl {
   Arena& arena;
   const SiteSpec& spec;
   const CallMemory& memory;
+  const std::string forward_name = spec.name + " forward", backward_name = spec.name + " backward";  // to profilers
 
   int w1, w2, b1 = -1, b2 = -1;  // handles in params; -1: no biases
   int packed = -1, out = -1;     // spans: expert inputs and outputs [N, D]
@@ -206,10 +207,12 @@ RoutedFfn::~RoutedFfn() = default;
 
 void RoutedFfn::forward(const Exec& ex, const StepInfo& info, const SequenceBatch& sequences, const float* x,
                         const float* residual, float* y_add) {
+  const ProfilerRange range(impl_->forward_name.c_str());
   impl_->forward(ex, info, sequences, x, residual, y_add);
 }
 void RoutedFfn::backward(const Exec& ex, const StepInfo& info, const SequenceBatch& sequences, const float* x,
                          const float* dy, float* dx_add, float* dresidual_add) {
+  const ProfilerRange range(impl_->backward_name.c_str());
   impl_->backward(ex, info, sequences, x, dy, dx_add, dresidual_add);
 }
 

@@ -7,6 +7,7 @@
 
 #include "core/device/exec.h"
 #include "core/device/params.h"
+#include "core/device/profiler_range.h"
 #include "core/moe/call_memory.h"
 #include "core/moe/cuda.h"
 #include "core/moe/load.h"
@@ -18,6 +19,10 @@ namespace swy::moe {
 
 // The parts of a pass, in the order forward goes through them; backward goes the other way. For measurement.
 enum class Stage { kRouter, kDispatch, kExperts, kCombine };
+constexpr const char* name_of(Stage s) {
+  constexpr const char* names[] = {"router", "dispatch", "experts", "combine"};
+  return names[static_cast<int>(s)];
+}
 class StageObserver {
  public:
   virtual ~StageObserver() = default;
@@ -69,8 +74,10 @@ class RouterAtSite {
 
   void update(const Exec&, const StepInfo&);  // after the optimiser step: tells the router what load it caused
 
+  // Profilers see it as a range in that of its pass.
   template <class Body>
   void stage(Stage s, Body&& body) {
+    const ProfilerRange range(name_of(s));
     if (observer) observer->begin(s);
     body();
     if (observer) observer->end(s);

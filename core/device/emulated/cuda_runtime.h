@@ -124,6 +124,7 @@ cudaError_t cudaPeekAtLastError();
 cudaError_t cudaGetDeviceCount(int*);
 cudaError_t cudaGetDeviceProperties(cudaDeviceProp*, int device);
 cudaError_t cudaDeviceGetAttribute(int*, cudaDeviceAttr, int device);
+cudaError_t cudaDeviceGetPCIBusId(char*, int bytes, int device);
 cudaError_t cudaSetDevice(int);
 cudaError_t cudaDeviceSynchronize();
 cudaError_t cudaMalloc(void**, size_t);
