@@ -19,7 +19,7 @@ Trainer::Trainer(const Suite& suite, Workload& workload)
       budget_(by_units_ ? suite.train_units : suite.train_flops),
       replayable_(workload.place().on_device()) {
   for (moe::Site* site : workload_.sites()) {
-    replayable_ = replayable_ && (site->router().caps & SWY_CAP_GRAPH_CAPTURE);
+    replayable_ = replayable_ && site->steady();
     window_.load.emplace_back(site->spec().experts);
     window_.aux.emplace_back(site->aux_names().size());
     window_.metrics.emplace_back(site->metric_names().size());
@@ -32,6 +32,7 @@ void Trainer::step() {
   const Exec exec = workload_.place().exec(tally_);
   const moe::StepInfo info{SWY_TRAIN, optimizer_.steps(), seed_, budget_.progress()};
   workload_.load(exec, info.step);
+  for (moe::Site* site : workload_.sites()) site->begin_step(exec, info);
   optimizer_.begin_step(exec, model::lr_at(optimizer_.config(), budget_.progress()));
   if (replayable_ && optimizer_.steps() > kStepsBeforeRecording)
     record_and_replay(info);

@@ -50,7 +50,9 @@ enum { SWY_OPT_INT, SWY_OPT_FLOAT, SWY_OPT_BOOL, SWY_OPT_CHOICE }; /* option typ
 enum { SWY_IN_RESIDUAL = 1, SWY_IN_TOKEN_ID = 2, SWY_IN_TASK = 4, SWY_IN_TASK_EMBEDDING = 8,
        SWY_IN_INSTRUCTION = 16, SWY_IN_PROMPT = 32,
        SWY_IN_CLUSTER = 64 };                              /* swy_needs.inputs: optional parts of the batch */
-enum { SWY_REWRITES_INPUT = 1, SWY_SKIP_SCALE = 2, SWY_SKIPPED_ROWS_KEEP_KV = 4, SWY_ADDS_OUTPUT = 8 }; /* .flags */
+enum { SWY_REWRITES_INPUT = 1, SWY_SKIP_SCALE = 2, SWY_SKIPPED_ROWS_KEEP_KV = 4, SWY_ADDS_OUTPUT = 8,
+       SWY_STEADY = 16 }; /* .flags; STEADY: TRAIN calls and update read neither swy_exec.step nor .progress, and .seed
+                             through the host's `random` alone */
 enum { SWY_DATA_NONE, SWY_DATA_EXPERTS, SWY_DATA_UNLABELLED, SWY_DATA_FEW_SHOT, SWY_DATA_FULL }; /* data access */
 enum { SWY_CAP_CPU = 1, SWY_CAP_CUDA = 2, SWY_CAP_BACKWARD = 4, SWY_CAP_CAUSAL = 8, SWY_CAP_BITWISE = 16,
        SWY_CAP_GRAPH_CAPTURE = 32, SWY_CAP_NEEDS_FIT = 64, SWY_CAP_BATCH_COUPLED = 128,

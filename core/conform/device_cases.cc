@@ -257,6 +257,9 @@ void replays(const Subject& s, const Setting& setting, int32_t phase) {
       broken("R21", "its calls cannot be recorded: ", e.what());
     }
   }();
+  if (rig.needs().flags &
+      SWY_STEADY)  // the recording stands for any step, but for noise, whose seed is the host's to keep
+    fresh.step = rig.step + 1000, fresh.progress = 1 - rig.progress;
   overwrite(rig, setting), overwrite(fresh, setting);
   replayed.upload(dplan, kept), called.upload(dplan, kept);
   replayed.replay(graph);

@@ -74,6 +74,7 @@ struct Exec {
   bool dry = false;                // count, touch no memory
   Stream* stream = nullptr;        // null: runs on the CPU; else all tensors lie on its device and work goes there
   SiteExperts* experts = nullptr;  // in calls to a router: the experts that it may run
+  const uint64_t* seed_there = nullptr;  // on the stream's device: what `random` takes for the call's seed, if not null
 };
 
 }  // namespace swy

@@ -43,6 +43,8 @@ void expect_close(const Params& device, const Params& host, double tolerance, do
   }
 }
 
+moe::StepInfo info_of(int64_t step) { return {SWY_TRAIN, step, 5}; }
+
 OptimizerConfig rule() {
   OptimizerConfig c;
   c.clip_norm = 1, c.ema_decay = 0.9f;
@@ -78,7 +80,7 @@ struct VitRun {
     images.send(exec, static_cast<int64_t>(from.images.size())), label.send(exec, kBatch);
   }
   void work(int64_t step) {
-    const moe::StepInfo info{SWY_TRAIN, step, 5};
+    const moe::StepInfo info = info_of(step);
     vit.params().zero_grads(exec);
     vit.forward(exec, info, images.there(), kBatch);
     ops::cross_entropy(exec, kBatch, vit.config().classes, 0.1f, vit.logits(), label.there(), 1.0f / kBatch,
@@ -94,9 +96,12 @@ struct VitRun {
     for (int32_t i = 0; i < kBatch; ++i) sum += loss.host()[i];
     return sum / kBatch;
   }
-  double train(int64_t step) {
+  void begin(int64_t step) {
     optimizer.begin_step(exec, 3e-3f);
-    work(step);
+    for (moe::Site* s : sites()) s->begin_step(exec, info_of(step));
+  }
+  double train(int64_t step) {
+    begin(step), work(step);
     return end();
   }
 };
@@ -130,7 +135,7 @@ struct LmRun {
     token.send(exec, tokens), target.send(exec, tokens);
   }
   void work(int64_t step) {
-    const moe::StepInfo info{SWY_TRAIN, step, 5};
+    const moe::StepInfo info = info_of(step);
     lm.params().zero_grads(exec);
     lm.forward(exec, info, {token.there(), kBatch, lm.config().context});
     lm.score(exec, target.there(), 1 / static_cast<float>(tokens), loss.there());
@@ -145,20 +150,18 @@ struct LmRun {
     for (int64_t i = 0; i < tokens; ++i) sum += loss.host()[i];
     return sum / static_cast<double>(tokens);
   }
-  double train(int64_t step) {
+  void begin(int64_t step) {
     optimizer.begin_step(exec, 3e-3f);
-    work(step);
+    for (moe::Site* s : sites()) s->begin_step(exec, info_of(step));
+  }
+  double train(int64_t step) {
+    begin(step), work(step);
     return end();
   }
 };
 
-// noisy: as it comes, else without what it draws from the number of the step, which a replay would not see.
-std::unique_ptr<Instance> router_of(const std::string& id, bool noisy) {
-  if (id.empty()) return nullptr;
-  OptionText options;
-  if (!noisy && id.rfind("softmax_", 0) == 0) options["noise"] = "0";
-  if (!noisy && id == "switch_top1") options["jitter"] = "0";
-  return tree_router(id.c_str(), options, Checking::kFirst);
+std::unique_ptr<Instance> router_of(const std::string& id) {
+  return id.empty() ? nullptr : tree_router(id.c_str(), {}, Checking::kFirst);
 }
 std::string name_of(const testing::TestParamInfo<std::string>& i) { return i.param.empty() ? "dense_ffn" : i.param; }
 
@@ -172,7 +175,7 @@ class DeviceTraining : public testing::TestWithParam<std::string> {
 // Three steps on both, then the counted work and what is left of each tensor.
 template <class Run, class Source, class Config>
 void expect_same_training(const Config& c, const std::string& id) {
-  const auto r0 = router_of(id, true), r1 = router_of(id, true);
+  const auto r0 = router_of(id), r1 = router_of(id);
   Run host(c, r0.get(), Arena::kHost), device(c, r1.get(), 0);
   Config dense = c;
   dense.routed_layers.clear();
@@ -200,17 +203,18 @@ void expect_same_training(const Config& c, const std::string& id) {
 // What is recorded once and replayed with new data and rates is the step that would have been run.
 template <class Run, class Source, class Config>
 void expect_same_replay(const Config& c, const std::string& id) {
-  const auto r0 = router_of(id, false), r1 = router_of(id, false);
+  const auto r0 = router_of(id), r1 = router_of(id);
   Run plain(c, r0.get(), 0), replayed(c, r1.get(), 0);
   Config dense = c;
   dense.routed_layers.clear();
   Source source(dense, nullptr, {});
   std::unique_ptr<DeviceGraph> graph;
+  for (moe::Site* s : replayed.sites()) EXPECT_TRUE(s->steady()) << id;
   for (int64_t step = 0; step < 4; ++step) {
     source.draw_batch(step);
     plain.load(source), replayed.load(source);
     const double want = plain.train(step);
-    replayed.optimizer.begin_step(replayed.exec, 3e-3f);
+    replayed.begin(step);
     if (step == 1) graph = std::make_unique<DeviceGraph>(*replayed.stream, [&] { replayed.work(step); });
     if (graph)
       graph->launch(*replayed.stream);

@@ -17,6 +17,10 @@ class Site {
   // After the optimiser step: tells the router what load it caused.
   void update(const Exec& ex, const StepInfo& info) { router_.update(ex, info); }
 
+  // For a host that records training steps on a device (RouterAtSite).
+  void begin_step(const Exec& ex, const StepInfo& info) { router_.begin_step(ex, info); }
+  bool steady() const { return router_.steady(); }
+
   const SiteSpec& spec() const { return router_.spec; }
   const swy_router& router() const { return router_.router(); }
   const swy_needs& needs() const { return router_.needs; }

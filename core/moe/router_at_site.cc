@@ -96,10 +96,23 @@ swy_state RouterAtSite::state() {
   return st;
 }
 
+void RouterAtSite::begin_step(const Exec& ex, const StepInfo& info) {
+  if (!ex.stream) return;
+  if (!seed_) seed_.emplace(ex.stream->device(), 1);
+  *seed_->host() = memory.exec(ex, info, 0).seed;
+  seed_->send(ex, 1);
+  seed_step_ = info.step;
+}
+
+// Where `random` finds the seed in calls of the step that has begun.
+const uint64_t* RouterAtSite::seed_of(const Exec& ex, const StepInfo& info) {
+  return ex.stream && seed_ && info.phase == SWY_TRAIN && info.step == seed_step_ ? seed_->there() : nullptr;
+}
+
 swy_plan RouterAtSite::plan(const Exec& ex, const StepInfo& info, const swy_batch& b) {
   swy_plan p = memory.plan();
   Exec own = ex;
-  own.experts = experts;
+  own.experts = experts, own.seed_there = seed_of(ex, info);
   swy_exec call = memory.exec(own, info, needs.scratch_forward);
   if (ex.stream && hook)
     usage_error(spec.name, ": plans on a device cannot be looked at by a hook; run this on the CPU");
@@ -163,7 +176,7 @@ void RouterAtSite::backward(const Exec& ex, const StepInfo& info, const swy_batc
   if (reads_residual && !dresidual)
     usage_error(spec.name, ": the router reads the residual stream; backward needs a place for its gradient");
   Exec own = ex;
-  own.experts = experts;
+  own.experts = experts, own.seed_there = seed_of(ex, info);
   swy_exec call = memory.exec(own, info, needs.scratch_backward);
   swy_plan_grad d = memory.plan_grad();
   d.aux = info.phase == SWY_TRAIN ? aux_weights.data() : no_aux_.data();
@@ -177,7 +190,9 @@ void RouterAtSite::backward(const Exec& ex, const StepInfo& info, const swy_batc
 
 void RouterAtSite::update(const Exec& ex, const StepInfo& info) {
   const Charge charge(*ex.tally, Part::kRouter, Pass::kUpdate);
-  swy_exec call = memory.exec(ex, info, needs.scratch_forward);
+  Exec own = ex;
+  own.seed_there = seed_of(ex, info);
+  swy_exec call = memory.exec(own, info, needs.scratch_forward);
   swy_load l{};
   l.struct_size = sizeof l;
   l.kept = untold_kept_.data(), l.dropped = untold_dropped_.data(), l.tokens = untold_tokens_;

@@ -2,10 +2,12 @@
 // and the book of the load it caused. What a site kind adds is what it does with the plan.
 #pragma once
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "core/device/exec.h"
+#include "core/device/move.h"
 #include "core/device/params.h"
 #include "core/device/profiler_range.h"
 #include "core/moe/call_memory.h"
@@ -51,6 +53,13 @@ class RouterAtSite {
   SiteExperts* experts = nullptr;  // what the router may run by itself; null: nothing
   const float* states = nullptr;   // [T, D] x of the last forward, for as long as the model keeps it
 
+  // ---- training steps on a device ----
+  // Enqueues what a recorded step will find there in place of its own number: the seed of this step's calls. Once per
+  // step, before it; the same Exec as the step's.
+  void begin_step(const Exec&, const StepInfo&);
+  // Whether one recorded training step is any other: the router claims it, whatever its noise.
+  bool steady() const { return router().caps & SWY_CAP_GRAPH_CAPTURE && needs.flags & SWY_STEADY; }
+
   // ---- forward ----
   // The router's plan for this batch; starts `recent` afresh for the dispatchers to add to.
   swy_plan plan(const Exec&, const StepInfo&, const swy_batch&);
@@ -85,6 +94,7 @@ class RouterAtSite {
 
  private:
   void declare();
+  const uint64_t* seed_of(const Exec&, const StepInfo&);
   swy_state state();
   Instance& router_;
   Params& params_;
@@ -97,6 +107,8 @@ class RouterAtSite {
   // On a device: `recent` and the sum since fetch(); [2 E] what update() has not been told, kept and dropped.
   int device_recent_, device_total_, device_untold_;
   Stream* stream_ = nullptr;
+  std::optional<Mirror<uint64_t>> seed_;  // once begin_step() was called
+  int64_t seed_step_ = -1;
   std::vector<float> aux_, metric_;  // as fetched
 };
 

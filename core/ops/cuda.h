@@ -36,7 +36,9 @@ void gemm_ld(Stream&, bool trans_a, bool trans_b, int64_t m, int64_t n, int64_t 
 // c[m,n] = a[m,k] b[k,n] in fp32 of bf16 numbers (the upper halves of floats), by cuBLASLt; throws DeviceError without
 // it. A yardstick: no op rounds so far.
 void gemm_bf16(Stream&, int64_t m, int64_t n, int64_t k, const uint16_t* a, const uint16_t* b, float* c);
-void random(Stream&, int32_t kind, uint64_t seed, uint64_t stream, int64_t n, float mean, float scale, float* y);
+// *seed_there in place of seed where it is not null.
+void random(Stream&, int32_t kind, uint64_t seed, const uint64_t* seed_there, uint64_t stream, int64_t n, float mean,
+            float scale, float* y);
 void hash(Stream&, int64_t n, const int32_t* id, uint64_t salt, int32_t modulus, int32_t* out);
 void reduce(Stream&, int32_t kind, int32_t axis, int64_t m, int64_t n, const uint8_t* mask, const float* x, float* y);
 void reduce_backward(Stream&, int32_t kind, int32_t axis, int64_t m, int64_t n, const uint8_t* mask, const float* dy,

@@ -7,6 +7,7 @@
 
 namespace swy::ops {
 
+// On a device the seed is read there where Exec::seed_there is given.
 // kind: SWY_RANDOM_UNIFORM in [mean, mean + scale), SWY_RANDOM_NORMAL(mean, scale), SWY_RANDOM_GUMBEL mean + scale * G.
 void random(const Exec&, int32_t kind, uint64_t seed, uint64_t stream, int64_t n, float mean, float scale, float* y);
 // out[i] = mixed(id[i], salt) mod modulus, the same integers on every device. REQUIRES: modulus > 0.

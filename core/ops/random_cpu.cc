@@ -59,7 +59,7 @@ void random(const Exec& ex, int32_t kind, uint64_t seed, uint64_t stream, int64_
   const double per_number = kind == SWY_RANDOM_UNIFORM ? 2 : kind == SWY_RANDOM_NORMAL ? 5 : 4;
   if (!count(ex, per_number * extent(n), 4 * extent(n))) return;
   if constexpr (kWithCuda)
-    if (ex.stream) return cuda::random(*ex.stream, kind, seed, stream, n, mean, scale, y);
+    if (ex.stream) return cuda::random(*ex.stream, kind, seed, ex.seed_there, stream, n, mean, scale, y);
   switch (kind) {
     case SWY_RANDOM_UNIFORM: return fill_blocks(seed, stream, n, mean, scale, y, uniform_four);
     case SWY_RANDOM_NORMAL: return fill_blocks(seed, stream, n, mean, scale, y, normal_four);

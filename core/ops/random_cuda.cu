@@ -12,9 +12,10 @@ namespace swy::ops::cuda {
 
 __device__ float open_uniform(uint32_t word) { return (static_cast<float>(word >> 8) + 0.5f) * 0x1p-24f; }  // (0, 1)
 
-void random(Stream& s, int32_t kind, uint64_t seed, uint64_t stream, int64_t n, float mean, float scale, float* y) {
+void random(Stream& s, int32_t kind, uint64_t seed, const uint64_t* seed_there, uint64_t stream, int64_t n, float mean,
+            float scale, float* y) {
   each(s, (n + 3) / 4, [=] __device__(int64_t block) {
-    const std::array<uint32_t, 4> w = philox(seed, stream, static_cast<uint64_t>(block));
+    const std::array<uint32_t, 4> w = philox(seed_there ? *seed_there : seed, stream, static_cast<uint64_t>(block));
     float z[4];
     for (int j = 0; j < 4; ++j) {
       if (kind == SWY_RANDOM_UNIFORM) z[j] = unit_uniform(w[j]);

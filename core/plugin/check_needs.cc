@@ -23,7 +23,7 @@ class NeedsCheck {
     range("mix_blocks", needs_.mix_blocks, 0, INT32_MAX);
     range("max_assign", needs_.max_assign, needs_.plan_kind == SWY_ASSIGN, INT32_MAX);  // swy_plan.count is int32
     known("inputs", needs_.inputs, 2 * SWY_IN_CLUSTER - 1);
-    known("flags", needs_.flags, 2 * SWY_ADDS_OUTPUT - 1);
+    known("flags", needs_.flags, 2 * SWY_STEADY - 1);
     range("expert_rows", needs_.expert_rows, 0, INT32_MAX);
     const bool prefix = needs_.row_kind == SWY_ROW_PREFIX;
     range("row_tokens", needs_.row_tokens, prefix, prefix ? INT32_MAX : 0);

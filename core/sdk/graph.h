@@ -260,6 +260,7 @@ class Graph {
   int64_t max_assign = 0, expert_rows = 0;
   uint32_t needed_inputs = 0, plan_flags = 0;
   bool cpu_only = false;  // it has a custom op
+  bool steady = true;     // no part of it follows the step or how far training is
 
   // What the programs of one site declare together: all scalars that some stage of training has.
   struct Tables {

@@ -207,6 +207,7 @@ inline Tensor maximum(Tensor a, Tensor b) { return detail::binary(a, b, SWY_MAX)
 // x times a factor that depends on how far training is: a schedule.
 inline Tensor scaled(Tensor x, std::function<float(const Moment&)> factor) {
   Tensor y = x.graph->tensor(x.rows(), x.cols());
+  x.graph->steady = false;
   x.graph->node(
       {x}, {y}, {}, [=](Call& c) { c.ok(c.op->axpby(c.exec, c.size(x), factor(c.moment), c.f(x), 0, c.f(y))); },
       [=](Call& c) { c.ok(c.op->axpby(c.exec, c.size(x), factor(c.moment), c.grad(y), 1, c.grad(x))); });

@@ -164,6 +164,7 @@ struct Program {
     plan_flags = tables.plan_flags;
     for (const auto& one : stages)
       cpu_only = cpu_only || one->train.cpu_only || one->score.cpu_only || one->update.cpu_only;
+    if (stages.size() == 1 && first.steady && stages[0]->update.steady) plan_flags |= SWY_STEADY;
   }
 
   static void agree(const Graph& a, const Graph& b) {
