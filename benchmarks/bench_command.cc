@@ -17,7 +17,7 @@ struct BenchArguments {
   std::vector<std::string> routers, shapes;
   std::string filter, out, device = "cpu", precision = "bf16";
   int repetitions = 9, threads = 0;
-  // Of the stage, not of the block around it, which takes many times longer. 0: 0.005, on a device 0.1.
+  // Of the stage, not of the block around it, which takes many times longer. 0: 0.005, on a device 0.25.
   double min_time = 0;
   bool list = false;
 };
@@ -99,7 +99,7 @@ void add_bench_command(CLI::App& app) {
   c->add_option("--threads", a->threads, "threads; 0 = all of the machine")
       ->check(CLI::Range(0, 1024))
       ->capture_default_str();
-  c->add_option("--min-time", a->min_time, "seconds a repetition lasts at least; 0.005 when absent, 0.1 on a device")
+  c->add_option("--min-time", a->min_time, "seconds a repetition lasts at least; 0.005 when absent, 0.25 on a device")
       ->check(CLI::Range(0.001, 60.0));
   c->add_option("--precision", a->precision, "of a device's matrix products: bf16, tf32 or fp32")
       ->check(CLI::IsMember({"bf16", "tf32", "fp32"}))

@@ -261,8 +261,8 @@ class Subject {
       put("throttled", slowed ? 1 : 0);
       state.SetLabel(slowdown_text(slowed));
     }
-    constexpr double kRenewed = 0.1;  // seconds in which the energy counter is renewed at the latest
-    if (!cold && wall > kRenewed)
+    constexpr double kLong = 0.3;  // seconds; the energy meter is renewed every 0.1 at the latest
+    if (!cold && wall > kLong)
       put("J/token", (after.joules - before.joules) / (n * static_cast<double>(shape_.tokens()) * (backward ? 1 : 2)));
   }
 

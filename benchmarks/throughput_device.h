@@ -14,7 +14,8 @@
 // product and copy measured right before the repetition; FLOPs by that formula, counted_FLOPs and bytes of one pass as
 // the ops count them, router and activations with them; router_ms, dispatch_ms, experts_ms, combine_ms and host_ms of
 // one more pass that is not recorded; sm_mhz, watts, celsius while it works; throttled, 1 when the device says that its
-// clock was lowered, and the label says why; J/token of warm cases: of a forward pass, or of both passes for backward.
+// clock was lowered, and the label says why; J/token of warm cases, where a repetition lasts long enough for the
+// device's meter: of a forward pass, or of both passes for backward.
 #pragma once
 #include <string>
 #include <vector>
@@ -31,8 +32,8 @@ struct DeviceBench {
   std::string precision = "bf16";  // of products: bf16, tf32 or fp32, and of the yardstick
   std::string filter, out;         // only cases that match; Google Benchmark's JSON
   int repetitions = 9;
-  double min_time = 0.1;  // seconds of timed passes in a repetition, at least
-  bool list = false;      // only print the names; needs no device
+  double min_time = 0.25;  // seconds of timed passes in a repetition, at least
+  bool list = false;       // only print the names; needs no device
 };
 
 // Runs the cases on device 0 and prints a table. A shape for which the device has too little memory, or that a router

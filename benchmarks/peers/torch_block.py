@@ -275,7 +275,7 @@ def main():
                         help="names, or grid (default on cuda); on the CPU its own small ones")
     parser.add_argument("--rounds", type=int, default=5, help="every round times all peers and ours (default 5)")
     parser.add_argument("--passes", type=int, default=5, help="passes of a peer in a round (default 5)")
-    parser.add_argument("--seconds", type=float, default=0.1, help="ours in a round, at least (default 0.1)")
+    parser.add_argument("--seconds", type=float, default=0.1, help="timed passes of ours in a round, at least (default 0.1)")
     parser.add_argument("--switchyard", default=os.path.join(root, "build", "release", "switchyard"))
     arguments = parser.parse_args()
     shapes = SMALL if arguments.device == "cpu" else GRID
