@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
 # Makes a folder that runs on a machine with a CUDA device but without this project's build dependencies:
-# pack.sh BUILD FOLDER. In it the programs of run.sh and the routers they load, without debug information, the shared
-# libraries they need (the C library and the driver, which every such machine has, apart), run.sh and the comparison
-# with PyTorch. cuBLASLt is not in it: half a gigabyte.
+# pack.sh BUILD FOLDER [DATA]. In it the programs of run.sh and all routers, without debug information, the shared
+# libraries they need (the C library and the driver, which every such machine has, apart), suites and schemas, run.sh and
+# the comparison with PyTorch; and the sample of Wikipedia, where the folder DATA has it. cuBLASLt is not in it: half a
+# gigabyte.
 set -euo pipefail
-(( $# == 2 )) || { echo "usage: pack.sh BUILD FOLDER" >&2; exit 2; }
-build=$1 folder=$2
+(( $# == 2 || $# == 3 )) || { echo "usage: pack.sh BUILD FOLDER [DATA]" >&2; exit 2; }
+build=$1 folder=$2 data=${3:-datasets}
 rm -rf "$folder"
 mkdir -p "$folder"/{lib,plugins,peers}
 
@@ -22,8 +23,7 @@ if [[ -n $gdal ]]; then
     cc -shared -nostdlib -Wl,-soname,"$gdal" -x assembler - -o "$lean/$gdal"
 fi
 
-routers=({softmax_{token,expert}_choice,soft_moe,smear,deepseek_v3_bias,hash,dense,competesmoe,moe_plus_plus}.so)
-for program in core_{device,ops,moe,model}_gpu_test device_speed switchyard "${routers[@]/#/plugins/}"; do
+for program in core_{device,ops,moe,model}_gpu_test device_speed switchyard $(cd "$build" && echo plugins/*.so); do
   strip --strip-debug -o "$folder/$program" "$build/$program"
   LD_LIBRARY_PATH=$lean ldd "$build/$program" | awk '$3 ~ /^\// {print $1, $3}' | while read -r name path; do
     case $name in
@@ -32,6 +32,14 @@ for program in core_{device,ops,moe,model}_gpu_test device_speed switchyard "${r
     esac
   done
 done
+for files in benchmarks/suites reports/schema data/manifests; do
+  mkdir -p "$folder/share/$files"
+  cp "$files"/*.json "$folder/share/$files/"
+done
+if [[ -d $data/text/enwiki-sample ]]; then
+  mkdir -p "$folder/data/text"
+  cp -r "$data/text/enwiki-sample" "$folder/data/text/"
+fi
 cp benchmarks/gpu/run.sh "$folder/run.sh"
 cp benchmarks/peers/torch_block.py "$folder/peers/"
 XZ_OPT=-T0 tar -C "$(dirname "$folder")" -cJf "$folder.tar.xz" "$(basename "$folder")"  # to be carried there

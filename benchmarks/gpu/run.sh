@@ -8,6 +8,8 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 programs=${2:-$here}
 logs=$1
 mkdir -p "$logs"
+[[ ! -d $here/share ]] || export SWITCHYARD_HOME=$here/share
+[[ ! -d $here/data ]] || export SWITCHYARD_DATA=$here/data
 # The system's libraries first, those packed for what it does not have.
 [[ ! -d $here/lib ]] ||
   export LD_LIBRARY_PATH=${LD_LIBRARY_PATH:+$LD_LIBRARY_PATH:}/usr/lib/x86_64-linux-gnu:/usr/lib64:$here/lib
@@ -38,12 +40,19 @@ check device "$programs/core_device_gpu_test"
 check ops "$programs/core_ops_gpu_test"
 check moe "$programs/core_moe_gpu_test"
 check model "$programs/core_model_gpu_test"
+check conform timeout 300 "$programs/switchyard" conform --all --mode device --json "$logs/conform.json"
+# A short study: records as any run leaves them. Twice, to see that finished cells are not run again.
+for suite in study-short-vision study-short-lm; do
+  [[ $suite == study-short-vision || -d ${SWITCHYARD_DATA:-datasets}/text/enwiki-sample ]] || continue
+  check "$suite" timeout 600 "$programs/switchyard" run "$suite" --out "$logs" --checkpoint-every 0.2
+  check "$suite-resumed" timeout 60 "$programs/switchyard" run "$suite" --out "$logs" --checkpoint-every 0.2 --resume
+done
 check speed timeout 60 "$programs/device_speed"
 check block timeout 420 "$programs/switchyard" bench --device cuda --shapes grid --repetitions 5 --out "$logs/block.json"
 peers=$here/peers
 [[ -d $peers ]] || peers=$here/../peers
 check peers timeout 600 python3 "$peers/torch_block.py" --rounds 3 --switchyard "$programs/switchyard"
-cat "$logs/speed.log" "$logs/block.log" "$logs/peers.log"
+cat "$logs"/{conform,study-short-*,speed,block,peers}.log
 if command -v compute-sanitizer >/dev/null; then
   # The ops with the most index arithmetic and shared memory.
   part='*/sort_segments:*/bucket:*/top_k_segments:*/assign_rows:*/scatter_pairs:*/softmax_segments:*/sparse_transport'

@@ -6,6 +6,7 @@
 #include <cublasLt.h>
 #include <dlfcn.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <map>
 #include <memory>
@@ -77,7 +78,7 @@ struct Product {
   cublasLtMatmulAlgo_t algorithm;
 };
 using Shape = std::tuple<int, cudaDataType, cublasComputeType_t, bool, bool, int64_t, int64_t, int64_t, int64_t,
-                         int64_t, int64_t, int64_t>;
+                         int64_t, int64_t, int64_t, uint32_t>;
 
 struct Products {
   std::mutex lock;
@@ -95,6 +96,13 @@ Products& products() {
   return all;
 }
 
+// What an algorithm may assume of a matrix that begins at p and whose rows lie `row` bytes apart: the fast ones read 16
+// bytes at a time.
+uint32_t alignment_of(const void* p, int64_t row) {
+  const auto bits = reinterpret_cast<uintptr_t>(p) | static_cast<uintptr_t>(row);
+  return bits % 16 == 0 ? 16 : bits % 8 == 0 ? 8 : bits % 4 == 0 ? 4 : 2;
+}
+
 // Of products of fp32 matrices; those of bf16 ones are summed in fp32 anyway.
 cublasComputeType_t precision(const Stream& s, cudaDataType type) {
   if (type != CUDA_R_32F) return CUBLAS_COMPUTE_32F;
@@ -102,7 +110,7 @@ cublasComputeType_t precision(const Stream& s, cudaDataType type) {
 }
 
 Product make(Stream& s, cublasLtHandle_t handle, cudaDataType type, bool trans_a, bool trans_b, int64_t m, int64_t n,
-             int64_t k, int64_t lda, int64_t ldb, int64_t ldc) {
+             int64_t k, int64_t lda, int64_t ldb, int64_t ldc, uint32_t alignment) {
   const Library& blas = library();
   Product p{};
   const cublasOperation_t left = trans_b ? CUBLAS_OP_T : CUBLAS_OP_N, right = trans_a ? CUBLAS_OP_T : CUBLAS_OP_N;
@@ -119,8 +127,6 @@ Product make(Stream& s, cublasLtHandle_t handle, cudaDataType type, bool trans_a
   SWY_BLAS_CHECK(blas.new_preference(&preference));
   const auto room = static_cast<size_t>(s.scratch_bytes());
   SWY_BLAS_CHECK(blas.set_preference(preference, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, &room, sizeof room));
-  // Rows may begin anywhere: what the algorithm may assume of pointers is what every call has.
-  const uint32_t alignment = 4;
   for (const auto which : {CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES,
                            CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES})
     SWY_BLAS_CHECK(blas.set_preference(preference, which, &alignment, sizeof alignment));
@@ -150,10 +156,14 @@ void blas_multiply(Stream& s, Elements elements, bool trans_a, bool trans_b, int
   Products& all = products();
   const std::lock_guard hold(all.lock);
   const cublasLtHandle_t handle = all.handle_of(s.device());
-  const Shape shape{s.device(), type, precision(s, type), trans_a, trans_b, m, n, k, lda, ldb, ldc, s.scratch_bytes()};
+  const int64_t element = elements == Elements::kBf16 ? 2 : 4;
+  const uint32_t alignment =
+      std::min({alignment_of(a, lda * element), alignment_of(b, ldb * element), alignment_of(c, ldc * 4)});
+  const Shape shape{s.device(), type, precision(s, type), trans_a,  trans_b, m, n, k, lda,
+                    ldb,        ldc,  s.scratch_bytes(),  alignment};
   auto at = all.known.find(shape);
   if (at == all.known.end())
-    at = all.known.emplace(shape, make(s, handle, type, trans_a, trans_b, m, n, k, lda, ldb, ldc)).first;
+    at = all.known.emplace(shape, make(s, handle, type, trans_a, trans_b, m, n, k, lda, ldb, ldc, alignment)).first;
   const Product& p = at->second;
   SWY_BLAS_CHECK(library().multiply(handle, p.description, &alpha, b, p.left, a, p.right, &beta, c, p.out, c, p.out,
                                     &p.algorithm, s.scratch<char>(s.scratch_bytes()),
