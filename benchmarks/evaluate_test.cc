@@ -15,7 +15,11 @@ class Fixed : public Workload {
   int planted_clusters() const override { return 0; }
   Params& params() override { return params_; }
   const std::vector<moe::Site*>& sites() const override { return sites_; }
-  double train(const Exec&, const moe::StepInfo&) override { return 0; }
+  const Place& place() const override { return place_; }
+  void prepare(int64_t) override {}
+  void load(const Exec&, int64_t) override {}
+  void train(const Exec&, const moe::StepInfo&) override {}
+  double loss(const Exec&) override { return 0; }
   void update(const Exec&, const moe::StepInfo&) override {}
   std::string show(const Stress&, int64_t) override { return {}; }
   void unshow() override {}
@@ -40,6 +44,7 @@ class Fixed : public Workload {
  private:
   static constexpr float loss_[6] = {1, 2, 3, 4, 0, 5}, confidence_[6] = {0.9f, 0.9f, 0.3f, 0.3f, 0.5f, 0.1f};
   static constexpr int32_t target_[6] = {0, 1, 2, 3, -1, 5}, predicted_[6] = {0, 0, 2, 2, -1, 5};
+  Place place_{"cpu", "fp32"};
   Params params_;
   std::vector<moe::Site*> sites_;
 };

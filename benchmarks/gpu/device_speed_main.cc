@@ -68,7 +68,7 @@ class Arrays {
   explicit Arrays(Stream& stream) : stream_(stream) {}
   float* floats(int64_t n) {  // normally distributed
     auto* p = static_cast<float*>(room(4 * n));
-    ops::cuda::random(stream_, SWY_RANDOM_NORMAL, 1, memory_.size(), n, 0, 1, p);
+    ops::cuda::random(stream_, SWY_RANDOM_NORMAL, 1, nullptr, memory_.size(), n, 0, 1, p);
     return p;
   }
   int32_t* integers(int64_t n, uint32_t end) {

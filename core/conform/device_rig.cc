@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "core/moe/zero.h"
+#include "core/device/move.h"
 #include "core/ops/maps.h"
 #include "core/ops/rows.h"
 #include "core/plugin/shadow.h"
@@ -168,8 +168,8 @@ void DeviceRig::download() {
 
 void DeviceRig::forward() {
   Call c = on_device();
-  moe::set_zero(exec_, c.plan.aux, rig_.needs().n_aux);
-  moe::set_zero(exec_, c.plan.metric, rig_.needs().n_metrics);
+  set_zero(exec_, c.plan.aux, rig_.needs().n_aux);
+  set_zero(exec_, c.plan.metric, rig_.needs().n_metrics);
   experts_->begin();
   c.exec.scratch_bytes = rig_.needs().scratch_forward;
   instance_.forward(c.exec, c.batch, c.state, c.plan);

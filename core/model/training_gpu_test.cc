@@ -209,7 +209,7 @@ void expect_same_replay(const Config& c, const std::string& id) {
   dense.routed_layers.clear();
   Source source(dense, nullptr, {});
   std::unique_ptr<DeviceGraph> graph;
-  for (moe::Site* s : replayed.sites()) EXPECT_TRUE(s->steady()) << id;
+  for (moe::Site* s : replayed.sites()) EXPECT_EQ(s->steady(), id != "deepseek_v3_bias") << "its bias has a schedule";
   for (int64_t step = 0; step < 4; ++step) {
     source.draw_batch(step);
     plain.load(source), replayed.load(source);
