@@ -456,6 +456,7 @@ inline void Graph::custom(std::vector<Tensor> inputs, std::vector<Tensor> output
       if (!(c.exec->flags & SWY_EXEC_DRY)) kernel(c);
     };
   };
+  cpu_only = true;
   node(std::move(inputs), std::move(outputs), std::move(reads), charged(std::move(forward), std::move(forward_cost)),
        charged(std::move(backward), std::move(backward_cost)));
 }
