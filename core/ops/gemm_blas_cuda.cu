@@ -7,6 +7,7 @@
 #include <dlfcn.h>
 
 #include <cstdlib>
+#include <initializer_list>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -77,7 +78,7 @@ struct Product {
   cublasLtMatmulAlgo_t algorithm;
 };
 using Shape = std::tuple<int, cudaDataType, cublasComputeType_t, bool, bool, int64_t, int64_t, int64_t, int64_t,
-                         int64_t, int64_t, int64_t>;
+                         int64_t, int64_t, int64_t, uint32_t>;
 
 struct Products {
   std::mutex lock;
@@ -101,8 +102,15 @@ cublasComputeType_t precision(const Stream& s, cudaDataType type) {
   return s.bf16 ? CUBLAS_COMPUTE_32F_FAST_16BF : s.tf32 ? CUBLAS_COMPUTE_32F_FAST_TF32 : CUBLAS_COMPUTE_32F;
 }
 
+// The largest power of two, up to what the library asks about (256 bytes), that all of them are multiples of.
+uint32_t alignment_of(std::initializer_list<const void*> pointers) {
+  uintptr_t all = 256;
+  for (const void* p : pointers) all |= reinterpret_cast<uintptr_t>(p);
+  return static_cast<uint32_t>(all & (~all + 1));
+}
+
 Product make(Stream& s, cublasLtHandle_t handle, cudaDataType type, bool trans_a, bool trans_b, int64_t m, int64_t n,
-             int64_t k, int64_t lda, int64_t ldb, int64_t ldc) {
+             int64_t k, int64_t lda, int64_t ldb, int64_t ldc, uint32_t alignment) {
   const Library& blas = library();
   Product p{};
   const cublasOperation_t left = trans_b ? CUBLAS_OP_T : CUBLAS_OP_N, right = trans_a ? CUBLAS_OP_T : CUBLAS_OP_N;
@@ -119,8 +127,8 @@ Product make(Stream& s, cublasLtHandle_t handle, cudaDataType type, bool trans_a
   SWY_BLAS_CHECK(blas.new_preference(&preference));
   const auto room = static_cast<size_t>(s.scratch_bytes());
   SWY_BLAS_CHECK(blas.set_preference(preference, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, &room, sizeof room));
-  // Rows may begin anywhere: what the algorithm may assume of pointers is what every call has.
-  const uint32_t alignment = 4;
+  // What the algorithm may assume of pointers. Less than 16 bytes rules out the tensor copies and wide loads that the
+  // fastest ones are made of.
   for (const auto which : {CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES,
                            CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES})
     SWY_BLAS_CHECK(blas.set_preference(preference, which, &alignment, sizeof alignment));
@@ -150,10 +158,12 @@ void blas_multiply(Stream& s, Elements elements, bool trans_a, bool trans_b, int
   Products& all = products();
   const std::lock_guard hold(all.lock);
   const cublasLtHandle_t handle = all.handle_of(s.device());
-  const Shape shape{s.device(), type, precision(s, type), trans_a, trans_b, m, n, k, lda, ldb, ldc, s.scratch_bytes()};
+  const uint32_t alignment = alignment_of({a, b, c});
+  const Shape shape{s.device(), type, precision(s, type), trans_a,  trans_b, m, n, k, lda,
+                    ldb,        ldc,  s.scratch_bytes(),  alignment};
   auto at = all.known.find(shape);
   if (at == all.known.end())
-    at = all.known.emplace(shape, make(s, handle, type, trans_a, trans_b, m, n, k, lda, ldb, ldc)).first;
+    at = all.known.emplace(shape, make(s, handle, type, trans_a, trans_b, m, n, k, lda, ldb, ldc, alignment)).first;
   const Product& p = at->second;
   SWY_BLAS_CHECK(library().multiply(handle, p.description, &alpha, b, p.left, a, p.right, &beta, c, p.out, c, p.out,
                                     &p.algorithm, s.scratch<char>(s.scratch_bytes()),
