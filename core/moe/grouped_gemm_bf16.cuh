@@ -49,7 +49,7 @@ class Loader {
  public:
   __device__ explicit Loader(const Operand& o) : o_(o) {
     const auto thread = static_cast<int>(threadIdx.x);
-    chunk_ = thread % (kDeep ? kDeepChunks : kFlatChunks);
+    chunk_ = thread % kChunks;
     if constexpr (kDeep) {
 #pragma unroll
       for (int i = 0; i < kCopies; ++i) {
@@ -73,17 +73,15 @@ class Loader {
         else
           from = row_[0] + int64_t{o_.index ? o_.index[depth] : depth} * o_.ld;
       }
-      ops::cuda::copy_async<16>(to + ops::swizzled < kDeep ? kDeepChunks : kFlatChunks > (slow(i), chunk_) * kChunk,
-                                from, wanted);
+      ops::cuda::copy_async<16>(to + ops::swizzled<kChunks>(slow(i), chunk_) * kChunk, from, wanted);
     }
   }
 
  private:
   // Of the i-th copy: the row of a deep slice, the depth in a flat one.
-  __device__ static int slow(int i) {
-    constexpr int kFast = kDeep ? kDeepChunks : kFlatChunks;
-    return static_cast<int>(threadIdx.x) / kFast + i * (kThreads / kFast);
-  }
+  __device__ static int slow(int i) { return static_cast<int>(threadIdx.x) / kChunks + i * (kThreads / kChunks); }
+
+  static constexpr int kChunks = kDeep ? kDeepChunks : kFlatChunks;  // side by side in a slice
   const Operand& o_;
   const Bf16* row_[kDeep ? kCopies : 1];
   int chunk_;
@@ -145,20 +143,12 @@ __global__ void __launch_bounds__(kThreads, 2) grouped_kernel(GroupedBf16 g, Epi
     const auto depth = static_cast<int32_t>(kWeights ? t.rows : int64_t{g.k});
     const auto m = static_cast<int32_t>((kWeights ? int64_t{g.m} : t.rows) - t.row), n = g.n - t.column;
     const int64_t from = t.begin + (kWeights ? 0 : t.row);  // a's first row
-    const Operand a{(g.index ? g.a : g.a + from * lda) + (kWeights ? t.row : 0),
-                    g.index ? g.index + from : nullptr,
-                    lda,
-                    m,
-                    depth,
-                    0};
-    const Operand b{kForm == Form::kRows             ? g.b + int64_t{t.expert} * g.k * width + t.column
-                    : kForm == Form::kRowsTransposed ? g.b + (int64_t{t.expert} * g.n + t.column) * g.k
-                                                     : g.b + t.begin * g.n + t.column,
-                    nullptr,
-                    ldb,
-                    n,
-                    depth,
-                    g.n};
+    const Bf16* base_a = (g.index ? g.a : g.a + from * lda) + (kWeights ? t.row : 0);
+    const Bf16* base_b = kForm == Form::kRows             ? g.b + int64_t{t.expert} * g.k * width + t.column
+                         : kForm == Form::kRowsTransposed ? g.b + (int64_t{t.expert} * g.n + t.column) * g.k
+                                                          : g.b + t.begin * g.n + t.column;
+    const Operand a{base_a, g.index ? g.index + from : nullptr, lda, m, depth, 0};
+    const Operand b{base_b, nullptr, ldb, n, depth, g.n};
     const Loader<kDeepA, false> loader_a(a);
     const Loader<kDeepB, kPaired> loader_b(b);
     const int slices = (depth + kDepth - 1) / kDepth;

@@ -98,7 +98,8 @@ cudaError_t wait_for(Queue* q) {
   return cudaSuccess;
 }
 
-int major_capability() {  // what the device says it is
+// The device says that it is of this compute capability: 8, or what SWITCHYARD_EMULATED_MAJOR asks for.
+int major_capability() {
   const char* given = std::getenv("SWITCHYARD_EMULATED_MAJOR");
   return given && *given ? std::atoi(given) : 8;
 }
