@@ -157,6 +157,26 @@ bool reversed() {
   return order && std::strcmp(order, "reverse") == 0;
 }
 
+// Every thread of a warp that does not wait, until it waits; false when nothing came of it.
+bool run_lanes(Block& b, unsigned first, unsigned count, bool reverse) {
+  bool moved = false;
+  for (unsigned k = 0; k < count; ++k) {
+    Fiber& f = b.fibers[first + (reverse ? count - 1 - k : k)];
+    if (f.done) continue;
+    if (f.waits_block && b.passed == f.passed_block) continue;
+    if (f.waits_warp && b.warps[f.thread.number / kWarp].passed == f.passed_warp) continue;
+    if (f.waits_on) {
+      moved |= do_posted(b, f.waits_on);
+      if (!(*f.over)()) continue;
+    }
+    f.waits_block = f.waits_warp = false, f.waits_on = nullptr;
+    moved = true;
+    b.current = &f, current = &f.thread;
+    swy_switch_fiber(&b.scheduler, f.stack_top);
+  }
+  return moved;
+}
+
 void run_block(Block& b, const Grid& g, Index at, bool reverse) {
   const unsigned n = g.threads.x * g.threads.y * g.threads.z;
   b.arrived = 0, b.alive = static_cast<int>(n), b.passed = 0;
@@ -172,21 +192,13 @@ void run_block(Block& b, const Grid& g, Index at, bool reverse) {
   }
   std::memset(b.shared, 0xFF, g.shared_bytes);  // NaN as floats, -1 as integers
   std::memset(b.shared + g.shared_bytes, kZoneByte, kZone);
+  // A warp runs for as long as it can before the next one does: those that need a barrier between them are far apart.
+  const unsigned warps = (n + kWarp - 1) / kWarp;
   for (bool moved = true; moved && b.alive > 0;) {
     moved = false;
-    for (unsigned k = 0; k < n; ++k) {
-      Fiber& f = b.fibers[reverse ? n - 1 - k : k];
-      if (f.done) continue;
-      if (f.waits_block && b.passed == f.passed_block) continue;
-      if (f.waits_warp && b.warps[f.thread.number / kWarp].passed == f.passed_warp) continue;
-      if (f.waits_on) {
-        moved |= do_posted(b, f.waits_on);
-        if (!(*f.over)()) continue;
-      }
-      f.waits_block = f.waits_warp = false, f.waits_on = nullptr;
-      moved = true;
-      b.current = &f, current = &f.thread;
-      swy_switch_fiber(&b.scheduler, f.stack_top);
+    for (unsigned k = 0; k < warps; ++k) {
+      const unsigned first = (reverse ? warps - 1 - k : k) * kWarp, count = std::min<unsigned>(kWarp, n - first);
+      while (run_lanes(b, first, count, reverse)) moved = true;
     }
   }
   if (b.alive > 0)
