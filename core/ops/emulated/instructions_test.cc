@@ -171,13 +171,12 @@ TEST(Instructions, ABoxArrivesSwizzledWithZerosOutside) {
 float left_at(int r, int d) { return static_cast<float>(r % 7 - d % 5); }
 float right_at(int d, int c) { return static_cast<float>(c % 9 - d % 3); }
 
-// Where the manual puts number (row, depth) of an operand of `rows` x 64 in canonical layouts of the 128-byte mode, in
+// Where the manual puts number (row, depth) of an operand of 64 depths in canonical layouts of the 128-byte mode, in
 // numbers: K-major, Swizzle<3,4,3> o ((8, m), (8, k)) : ((64, stride), (1, 8)); MN-major, ((64, m), (8, k)) :
 // ((1, leading), (64, stride)). Atoms of 512 numbers lie side by side.
-int place(bool rows_fastest, int rows, int row, int depth) {
+int place(bool rows_fastest, int row, int depth) {
   const int linear = rows_fastest ? row % 64 + row / 64 * (64 * 64) + depth % 8 * 64 + depth / 8 * 512
                                   : row % 8 * 64 + row / 8 * 512 + depth;
-  static_cast<void>(rows);
   const int chunk = linear / 8 % 8, line = linear / 64 % 8;
   return linear / 64 * 64 + (chunk ^ line) * 8 + linear % 8;
 }
@@ -188,8 +187,8 @@ void multiply(int first_step, int steps, float* early, float* out) {
   Bf16* const right = room + 64 * 64;
   if (threadIdx.x == 0) {
     for (int d = 0; d < 64; ++d) {
-      for (int r = 0; r < 64; ++r) room[place(kLeft, 64, r, d)] = bf16_of(left_at(r, d));
-      for (int c = 0; c < 128; ++c) right[place(kRight, 128, c, d)] = bf16_of(right_at(d, c));
+      for (int r = 0; r < 64; ++r) room[place(kLeft, r, d)] = bf16_of(left_at(r, d));
+      for (int c = 0; c < 128; ++c) right[place(kRight, c, d)] = bf16_of(right_at(d, c));
     }
     fence_shared();
   }
