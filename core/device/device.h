@@ -110,8 +110,11 @@ class Stream {
   void copy(void* to, const void* from, int64_t bytes);
   void set(void* to, uint8_t value, int64_t bytes);  // every byte
 
-  bool tf32 = false;        // matrix products may round their inputs to 10 bits of mantissa
-  bool bf16 = false;        // ... to 7; sums stay fp32
+  bool tf32 = false;  // matrix products may round their inputs to 10 bits of mantissa
+  bool bf16 = false;  // ... to 7; sums stay fp32
+  // Products of bf16 experts by Hopper's own instructions (core/moe/grouped_gemm_hopper.cuh) on devices of compute
+  // capability 9.x. Off unless the environment says SWITCHYARD_HOPPER=1, until it has been run on such a device.
+  bool hopper = false;
   bool plain_gemm = false;  // matrix products by this program's own kernel even where cuBLASLt is there
 
  private:

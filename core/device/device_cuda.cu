@@ -1,4 +1,5 @@
 // device.h by the CUDA runtime.
+#include <cstdlib>
 #include <cstring>
 
 #include "core/device/cuda.h"
@@ -93,6 +94,8 @@ Stream::Stream(int device, int64_t scratch_bytes) : device_(device), scratch_(de
   SWY_CUDA_CHECK(cudaSetDevice(device));
   SWY_CUDA_CHECK(cudaStreamCreateWithFlags(&made, cudaStreamNonBlocking));
   handle_ = made;
+  const char* asked = std::getenv("SWITCHYARD_HOPPER");
+  hopper = asked && std::strcmp(asked, "1") == 0;
 }
 
 Stream::~Stream() {

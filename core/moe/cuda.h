@@ -7,6 +7,7 @@
 #include "core/abi/router.h"
 #include "core/device/device.h"
 #include "core/moe/batch_tables.h"
+#include "core/ops/bf16.h"
 #include "core/ops/ffn.h"
 
 namespace swy::moe {
@@ -46,7 +47,7 @@ struct AssignMemory {
   int32_t *histogram, *order, *claims, *taken;  // [E, chunks]; [max_assign] entries by expert; [E + 1]; [E]
   int32_t* real;                                // [B] tokens of a sequence that are not padding (coarse rows)
   float* dot;                                   // [N] (coarse rows)
-  int64_t* done;                                // [2] rows packed in forward, and gone through in backward
+  int64_t* done;  // [6] rows gathered, combined, and gone through in backward, as fp32 and then as bf16
 };
 
 // A plan's list is counted in chunks of 1024 entries.
@@ -65,12 +66,17 @@ void clear_padding(Stream&, const swy_batch&, int64_t width, float* x);
 
 // ---- ASSIGN ----
 void assign_pack(Stream&, const AssignMemory&, const swy_batch&, const swy_plan&, const LoadOnDevice&);
+// Packed rows are fp32 or bf16; bf16 ones ask for a width that is a multiple of 8, and sums are fp32.
 void assign_gather(Stream&, const AssignMemory&, int64_t width, const float* x, float* packed);
-void assign_combine(Stream&, const AssignMemory&, const swy_plan&, int64_t tokens, int64_t width, const float* out,
+void assign_gather(Stream&, const AssignMemory&, int64_t width, const float* x, ops::Bf16* packed);
+template <class Number>
+void assign_combine(Stream&, const AssignMemory&, const swy_plan&, int64_t tokens, int64_t width, const Number* out,
                     float* y_add);
-void assign_combine_backward(Stream&, const AssignMemory&, const swy_plan&, int64_t width, const float* dy, float* out,
+template <class Number>
+void assign_combine_backward(Stream&, const AssignMemory&, const swy_plan&, int64_t width, const float* dy, Number* out,
                              float* dweight);
-void assign_gather_backward(Stream&, const AssignMemory&, int64_t tokens, int64_t width, const float* dpacked,
+template <class Number>
+void assign_gather_backward(Stream&, const AssignMemory&, int64_t tokens, int64_t width, const Number* dpacked,
                             float* dx_add);
 
 // ---- experts lent to a router: n rows of its choice, index [n] in [0, E) or -1 ----
@@ -105,6 +111,32 @@ void experts_forward(Stream&, const ExpertSizes&, const int64_t* begin, const Ex
 // dpre [N, H or 2 H]: room. dy becomes dx in place; weight gradients are added.
 void experts_backward(Stream&, const ExpertSizes&, const int64_t* begin, const ExpertWeights&, const ExpertGrads&,
                       const float* x, const float* pre, const float* act, float* dpre, float* dy);
+
+// The same on operands that are bf16 in memory. REQUIRES: D and H are multiples of 8, everything begins at a multiple
+// of 16 bytes.
+struct Bf16Rows {
+  const ops::Bf16* base;
+  const int32_t* index;  // [N] which row of base each packed row is; null: they lie in order, [N, D]
+};
+struct Bf16Weights {
+  const ops::Bf16 *w1, *w2;
+  const float *b1, *b2;  // null: no biases
+};
+void to_bf16(Stream&, int64_t n, const float* from, ops::Bf16* to);
+// Whether products run by Hopper's own instructions. Those want rows that are packed: index is null then.
+bool uses_hopper(const Stream&);
+// Of the rows that begin [E + 1] speaks of, [., D] at their places.
+void rows_to_bf16(Stream&, const ExpertSizes&, const int64_t* begin, const float* from, ops::Bf16* to);
+// y: fp32 or bf16
+template <class Number>
+void experts_forward_bf16(Stream&, const ExpertSizes&, const int64_t* begin, const Bf16Weights&, Bf16Rows x,
+                          ops::Bf16* pre, ops::Bf16* act, Number* y);
+// dx: fp32 or bf16, and may be dy
+template <class Number>
+void experts_backward_bf16(Stream&, const ExpertSizes&, const int64_t* begin, const Bf16Weights&, const ExpertGrads&,
+                           Bf16Rows x, const ops::Bf16* pre, const ops::Bf16* act, const ops::Bf16* dy, ops::Bf16* dpre,
+                           Number* dx);
+
 // done[0] += rows, done[1] += chunks of `chunk` rows: what the experts are charged for.
 void count_rows(Stream&, int32_t experts, const int64_t* begin, int64_t chunk, int64_t* done);
 

@@ -15,11 +15,13 @@ constexpr int64_t kGrain = 256;  // rows of D floats a thread must have to be wo
 int64_t pieces_per_row(const swy_site& site, int32_t row_kind) {
   return row_kind == SWY_ROW_TASK || row_kind == SWY_ROW_BATCH ? site.max_sequences : 1;
 }
-// What moving n rows of d numbers from or to t tokens costs; linear, so rows known only on a device are charged later.
-Work gather_work(double n, double d) { return {0, 8 * n * d}; }
-Work combine_work(double n, double t, double d) { return {2 * n * d, 4 * (n + 2 * t) * d}; }
-Work combine_backward_work(double n, double d) { return {3 * n * d, 12 * n * d}; }
-Work gather_backward_work(double n, double t, double d) { return {n * d, 4 * (n + 2 * t) * d}; }
+// What moving n rows of d numbers from or to t tokens costs, a packed row's numbers being `size` bytes each; linear, so
+// rows known only on a device are charged later.
+Work gather_work(double n, double d, double size) { return {0, (4 + size) * n * d}; }
+Work combine_work(double n, double t, double d, double size) { return {2 * n * d, (size * n + 8 * t) * d}; }
+Work combine_backward_work(double n, double d, double size) { return {3 * n * d, (4 + 2 * size) * n * d}; }
+Work gather_backward_work(double n, double t, double d, double size) { return {n * d, (size * n + 8 * t) * d}; }
+constexpr double kFp32 = sizeof(float), kBf16 = sizeof(ops::Bf16);
 void charge(const Exec& ex, const Work& w) { ex.tally->add(w.flops, w.bytes); }
 
 int64_t tokens_per_row(const swy_site& site, int32_t row_kind) {
@@ -60,7 +62,7 @@ DispatchAssign::DispatchAssign(Arena& arena, const swy_site& site, const swy_nee
   token_cursor_ = ints("assign.token_cursor", device ? site.max_tokens : 0);
   real_ = ints("assign.real", device && coarse ? site.max_sequences : 0);
   dot_ = ints("assign.dot", device && coarse ? max_rows_ : 0);  // floats, as large
-  done_ = arena.reserve("assign.done", device ? 2 * static_cast<int64_t>(sizeof(int64_t)) : 0);
+  done_ = arena.reserve("assign.done", device ? 6 * static_cast<int64_t>(sizeof(int64_t)) : 0);
 }
 
 AssignMemory DispatchAssign::memory() const {
@@ -84,17 +86,22 @@ void DispatchAssign::pack(Stream& s, const swy_batch& batch, const swy_plan& pla
 
 void DispatchAssign::drain(const Exec& ex) {
   if (!ex.stream) return;
-  int64_t done[2];
+  int64_t done[6];
   ex.stream->wait();
   device_copy(done, arena_.at(done_), sizeof done);
   device_set(arena_.at(done_), 0, sizeof done);
-  const auto forward = static_cast<double>(done[0]), backward = static_cast<double>(done[1]), d = double(width_);
-  {
-    const Charge account(*ex.tally, Part::kRouter, Pass::kForward);
-    charge(ex, gather_work(forward, d)), charge(ex, combine_work(forward, 0, d));
+  const double d = width_;
+  for (const double size : {kFp32, kBf16}) {
+    const int64_t* rows = done + (size == kFp32 ? 0 : 3);
+    const auto gathered = static_cast<double>(rows[0]), forward = static_cast<double>(rows[1]),
+               backward = static_cast<double>(rows[2]);
+    {
+      const Charge account(*ex.tally, Part::kRouter, Pass::kForward);
+      charge(ex, gather_work(gathered, d, size)), charge(ex, combine_work(forward, 0, d, size));
+    }
+    const Charge account(*ex.tally, Part::kRouter, Pass::kBackward);
+    charge(ex, combine_backward_work(backward, d, size)), charge(ex, gather_backward_work(backward, 0, d, size));
   }
-  const Charge account(*ex.tally, Part::kRouter, Pass::kBackward);
-  charge(ex, combine_backward_work(backward, d)), charge(ex, gather_backward_work(backward, 0, d));
 }
 
 // Sequences by row, ascending inside a row.
@@ -193,7 +200,7 @@ void DispatchAssign::gather(const Exec& ex, const float* x, float* packed) const
     return;
   }
   const int64_t n = rows();
-  charge(ex, gather_work(static_cast<double>(n), static_cast<double>(d)));
+  charge(ex, gather_work(static_cast<double>(n), static_cast<double>(d), kFp32));
   const int32_t* from = token();
   parallel_for(n, kGrain, [=](int64_t b, int64_t e) {
     for (int64_t r = b; r < e; ++r) std::memcpy(packed + r * d, x + from[r] * d, d * sizeof(float));
@@ -204,7 +211,7 @@ void DispatchAssign::combine(const Exec& ex, const swy_plan& plan, int64_t token
                              float* y_add) const {
   const int64_t d = width_;
   const double known = ex.stream ? 0 : static_cast<double>(rows());
-  charge(ex, combine_work(known, static_cast<double>(tokens), static_cast<double>(d)));
+  charge(ex, combine_work(known, static_cast<double>(tokens), static_cast<double>(d), kFp32));
   if (ex.stream) {
     if constexpr (kWithCuda) cuda::assign_combine(*ex.stream, memory(), plan, tokens, d, out, y_add);
     return;
@@ -229,7 +236,7 @@ void DispatchAssign::combine_backward(const Exec& ex, const swy_plan& plan, cons
     return;
   }
   const int64_t n = rows();
-  charge(ex, combine_backward_work(static_cast<double>(n), static_cast<double>(d)));
+  charge(ex, combine_backward_work(static_cast<double>(n), static_cast<double>(d), kFp32));
   std::fill(dweight, dweight + *plan.count, 0.f);
   const int32_t *to = token(), *from = entry();
   // An entry of many tokens adds to its weight from many rows, which must stay on one thread.
@@ -250,7 +257,7 @@ void DispatchAssign::combine_backward(const Exec& ex, const swy_plan& plan, cons
 void DispatchAssign::gather_backward(const Exec& ex, int64_t tokens, const float* dpacked, float* dx_add) const {
   const int64_t d = width_;
   const double known = ex.stream ? 0 : static_cast<double>(rows());
-  charge(ex, gather_backward_work(known, static_cast<double>(tokens), static_cast<double>(d)));
+  charge(ex, gather_backward_work(known, static_cast<double>(tokens), static_cast<double>(d), kFp32));
   if (ex.stream) {
     if constexpr (kWithCuda) cuda::assign_gather_backward(*ex.stream, memory(), tokens, d, dpacked, dx_add);
     return;
@@ -264,6 +271,30 @@ void DispatchAssign::gather_backward(const Exec& ex, int64_t tokens, const float
         for (int64_t c = 0; c < d; ++c) x[c] += g[c];
       }
   });
+}
+
+// ---- packed rows as bf16: on a device alone -------------------------------------------------------------------------
+
+void DispatchAssign::to_bf16(const Exec& ex, int64_t tokens, const float* x, ops::Bf16* to) const {
+  const int64_t n = tokens * width_;
+  charge(ex, {0, (kFp32 + kBf16) * static_cast<double>(n)});
+  if constexpr (kWithCuda) cuda::to_bf16(*ex.stream, n, x, to);
+}
+void DispatchAssign::gather(const Exec& ex, const float* x, ops::Bf16* packed) const {
+  if constexpr (kWithCuda) cuda::assign_gather(*ex.stream, memory(), width_, x, packed);
+}
+void DispatchAssign::combine(const Exec& ex, const swy_plan& plan, int64_t tokens, const ops::Bf16* out,
+                             float* y_add) const {
+  charge(ex, combine_work(0, static_cast<double>(tokens), width_, kBf16));
+  if constexpr (kWithCuda) cuda::assign_combine(*ex.stream, memory(), plan, tokens, width_, out, y_add);
+}
+void DispatchAssign::combine_backward(const Exec& ex, const swy_plan& plan, const float* dy, ops::Bf16* out,
+                                      float* dweight) const {
+  if constexpr (kWithCuda) cuda::assign_combine_backward(*ex.stream, memory(), plan, width_, dy, out, dweight);
+}
+void DispatchAssign::gather_backward(const Exec& ex, int64_t tokens, const ops::Bf16* dpacked, float* dx_add) const {
+  charge(ex, gather_backward_work(0, static_cast<double>(tokens), width_, kBf16));
+  if constexpr (kWithCuda) cuda::assign_gather_backward(*ex.stream, memory(), tokens, width_, dpacked, dx_add);
 }
 
 }  // namespace swy::moe

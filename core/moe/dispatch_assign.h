@@ -38,13 +38,20 @@ class DispatchAssign {
   // [T + 1] kept pairs of the tokens before this one
   const int32_t* token_begin() const { return arena_.as<int32_t>(token_begin_); }
 
+  // On a device packed rows may be bf16. Where the experts take rows of a tensor [T, D] by token(), to_bf16 makes that
+  // and nobody gathers: 6 bytes per number of a token, where a packed copy is 6 per number of a row, k times as many.
+  void to_bf16(const Exec&, int64_t tokens, const float* x, ops::Bf16* to) const;
   void gather(const Exec&, const float* x, float* packed) const;  // packed [N, D]
+  void gather(const Exec&, const float* x, ops::Bf16* packed) const;
   // y[token] += weight * out[row]
   void combine(const Exec&, const swy_plan&, int64_t tokens, const float* out, float* y_add) const;
+  void combine(const Exec&, const swy_plan&, int64_t tokens, const ops::Bf16* out, float* y_add) const;
   // dweight[entry] = sum over the entry's tokens of <dy[token], out[row]> (0 where dropped); then out[row] becomes
   // weight * dy[token], the gradient at the expert's output.
   void combine_backward(const Exec&, const swy_plan&, const float* dy, float* out, float* dweight) const;
+  void combine_backward(const Exec&, const swy_plan&, const float* dy, ops::Bf16* out, float* dweight) const;
   void gather_backward(const Exec&, int64_t tokens, const float* dpacked, float* dx_add) const;
+  void gather_backward(const Exec&, int64_t tokens, const ops::Bf16* dpacked, float* dx_add) const;
 
  private:
   AssignMemory memory() const;

@@ -6,12 +6,16 @@
 // Ranks inside a block: warps take turns, and the lanes of a warp that want the same counter find each other
 // (__match_any_sync). So every place is decided by list order alone. Integer counts are added atomically where their
 // order cannot show; a token's rows are put in list order afterwards.
+#include <type_traits>
+
 #include "core/moe/cuda.h"
+#include "core/ops/eights.cuh"
 #include "core/ops/launch.cuh"
 
 namespace swy::moe::cuda {
 
 using namespace ops::cuda;  // NOLINT: how kernels are launched
+using ops::Bf16;
 
 constexpr int kThreads = 1024;
 constexpr int64_t kMostCounters = 12288;  // 48 KiB of shared memory, which every device has
@@ -260,7 +264,6 @@ void assign_pack(Stream& s, const AssignMemory& a, const swy_batch& b, const swy
     real = over_block(real, Plus()), unrouted = over_block(unrouted, Plus()), slots = over_block(slots, Plus());
     if (threadIdx.x > 0) return;
     *load.tokens() += real, *load.unrouted() += unrouted, *load.capacity() += slots * a.experts;
-    a.done[0] += a.begin[a.experts];
   });
   each(s, a.max_rows, [=] __device__(int64_t r) {  // in any order
     if (r >= a.begin[a.experts]) return;
@@ -303,34 +306,80 @@ __device__ inline float times(float w, float b) { return w * b; }
 __device__ inline float product(float4 a, float4 b) { return a.x * b.x + a.y * b.y + a.z * b.z + a.w * b.w; }
 __device__ inline float product(float a, float b) { return a * b; }
 
-template <class V>
+__device__ inline Fp32x8 plus(Fp32x8 a, float w, const Bf16x8& b) {
+  const Fp32x8 c = fp32(b);
+  for (int i = 0; i < 8; ++i) a.v[i] += w * c.v[i];
+  return a;
+}
+__device__ inline Bf16x8 times(float w, Fp32x8 b) {
+  for (float& v : b.v) v *= w;
+  return bf16(b);
+}
+__device__ inline float product(const Fp32x8& a, const Bf16x8& b) {
+  const Fp32x8 c = fp32(b);
+  float sum = 0;
+  for (int i = 0; i < 8; ++i) sum += a.v[i] * c.v[i];
+  return sum;
+}
+// body(number of tokens' rows, number of packed rows): which go together in one access.
+template <class Body>
+void by_number(int64_t width, std::initializer_list<const void*> pointers, const float*, Body body) {
+  by_width(width, pointers, [&]<class V>(V v) { body(v, v); });
+}
+template <class Body>
+void by_number(int64_t width, std::initializer_list<const void*> pointers, const Bf16*, Body body) {
+  if (width % 8 || !wide(width, pointers))
+    throw DeviceError(cat("rows of ", width, " numbers as bf16: not a multiple of 8 at multiples of 16 bytes"));
+  body(Fp32x8{}, Bf16x8{});
+}
+
+enum Done { kGathered, kCombined, kBackward };
+template <class Number>
+int64_t* done_in(const AssignMemory& a, Done what) {
+  return a.done + (std::is_same_v<Number, Bf16> ? 3 : 0) + what;
+}
+
+template <class V, class Packed>
 struct Gather {
   AssignMemory a;
   int64_t columns;
   const V* x;
-  V* packed;
+  Packed* packed;
+  int64_t* done;
   __device__ void operator()(int64_t r, int lane) const {
+    if (r == 0 && lane == 0) *done += a.begin[a.experts];
     if (r >= a.begin[a.experts]) return;
     const V* from = x + a.token[r] * columns;
-    for (int64_t c = lane; c < columns; c += kWarp) packed[r * columns + c] = from[c];
+    for (int64_t c = lane; c < columns; c += kWarp) packed[r * columns + c] = times(1.0f, from[c]);
   }
 };
-void assign_gather(Stream& s, const AssignMemory& a, int64_t width, const float* x, float* packed) {
-  by_width(width, {x, packed}, [&]<class V>(V) {
+template <class Number>
+void gather(Stream& s, const AssignMemory& a, int64_t width, const float* x, Number* packed) {
+  by_number(width, {x, packed}, packed, [&]<class V, class Packed>(V, Packed) {
     const int64_t columns = width * int64_t{sizeof(float)} / int64_t{sizeof(V)};
-    warps(s, a.max_rows, Gather<V>{a, columns, reinterpret_cast<const V*>(x), reinterpret_cast<V*>(packed)});
+    warps(s, a.max_rows,
+          Gather<V, Packed>{a, columns, reinterpret_cast<const V*>(x), reinterpret_cast<Packed*>(packed),
+                            done_in<Number>(a, kGathered)});
   });
 }
+void assign_gather(Stream& s, const AssignMemory& a, int64_t width, const float* x, float* packed) {
+  gather(s, a, width, x, packed);
+}
+void assign_gather(Stream& s, const AssignMemory& a, int64_t width, const float* x, Bf16* packed) {
+  gather(s, a, width, x, packed);
+}
 
-// to[t] += weight * from[row] over the token's rows in list order; weight null: 1.
-template <class V>
+// to[t] += weight * from[row] over the token's rows in list order; weight null: 1. *done += rows, unless null.
+template <class V, class Packed>
 struct Collect {
   AssignMemory a;
   int64_t columns;
   const float* weight;
-  const V* from;
+  const Packed* from;
   V* to;
+  int64_t* done;
   __device__ void operator()(int64_t t, int lane) const {
+    if (done && t == 0 && lane == 0) *done += a.begin[a.experts];
     const int32_t first = a.token_begin[t], end = a.token_begin[t + 1];
     if (first == end) return;
     for (int64_t c = lane; c < columns; c += kWarp) {
@@ -343,38 +392,45 @@ struct Collect {
     }
   }
 };
-void collect(Stream& s, const AssignMemory& a, int64_t tokens, int64_t width, const float* weight, const float* from,
-             float* to) {
-  by_width(width, {from, to}, [&]<class V>(V) {
+template <class Number>
+void collect(Stream& s, const AssignMemory& a, int64_t tokens, int64_t width, const float* weight, const Number* from,
+             float* to, int64_t* done) {
+  by_number(width, {from, to}, from, [&]<class V, class Packed>(V, Packed) {
     const int64_t columns = width * int64_t{sizeof(float)} / int64_t{sizeof(V)};
-    warps(s, tokens, Collect<V>{a, columns, weight, reinterpret_cast<const V*>(from), reinterpret_cast<V*>(to)});
+    warps(
+        s, tokens,
+        Collect<V, Packed>{a, columns, weight, reinterpret_cast<const Packed*>(from), reinterpret_cast<V*>(to), done});
   });
 }
+template <class Number>
 void assign_combine(Stream& s, const AssignMemory& a, const swy_plan& plan, int64_t tokens, int64_t width,
-                    const float* out, float* y_add) {
-  collect(s, a, tokens, width, plan.weight, out, y_add);
+                    const Number* out, float* y_add) {
+  collect(s, a, tokens, width, plan.weight, out, y_add, done_in<Number>(a, kCombined));
 }
-void assign_gather_backward(Stream& s, const AssignMemory& a, int64_t tokens, int64_t width, const float* dpacked,
+template <class Number>
+void assign_gather_backward(Stream& s, const AssignMemory& a, int64_t tokens, int64_t width, const Number* dpacked,
                             float* dx_add) {
-  collect(s, a, tokens, width, nullptr, dpacked, dx_add);
+  collect(s, a, tokens, width, nullptr, dpacked, dx_add, nullptr);
 }
 
 // dot[row or entry] = <dy, out>; out = weight * dy
-template <class V>
+template <class V, class Packed>
 struct Spread {
   AssignMemory a;
   int64_t columns;
   const float* weight;
   const V* dy;
-  V* out;
+  Packed* out;
   float* dot;
   bool by_entry;
+  int64_t* done;
   __device__ void operator()(int64_t r, int lane) const {
+    if (r == 0 && lane == 0) *done += a.begin[a.experts];
     if (r >= a.begin[a.experts]) return;
     const int32_t i = a.entry[r];
     const float w = weight[i];
     const V* g = dy + a.token[r] * columns;
-    V* o = out + r * columns;
+    Packed* o = out + r * columns;
     float sum = 0;
     for (int64_t c = lane; c < columns; c += kWarp) {
       const V d = g[c];
@@ -385,17 +441,17 @@ struct Spread {
     if (lane == 0) dot[by_entry ? i : r] = sum;
   }
 };
+template <class Number>
 void assign_combine_backward(Stream& s, const AssignMemory& a, const swy_plan& plan, int64_t width, const float* dy,
-                             float* out, float* dweight) {
+                             Number* out, float* dweight) {
   const bool by_entry = a.row_kind == SWY_ROW_TOKEN;  // then an entry has one row at most
   zero(s, dweight, a.max_assign * int64_t{sizeof(float)});
-  by_width(width, {dy, out}, [&]<class V>(V) {
+  by_number(width, {dy, out}, out, [&]<class V, class Packed>(V, Packed) {
     const int64_t columns = width * int64_t{sizeof(float)} / int64_t{sizeof(V)};
     warps(s, a.max_rows,
-          Spread<V>{a, columns, plan.weight, reinterpret_cast<const V*>(dy), reinterpret_cast<V*>(out),
-                    by_entry ? dweight : a.dot, by_entry});
+          Spread<V, Packed>{a, columns, plan.weight, reinterpret_cast<const V*>(dy), reinterpret_cast<Packed*>(out),
+                            by_entry ? dweight : a.dot, by_entry, done_in<Number>(a, kBackward)});
   });
-  each(s, 1, [=] __device__(int64_t) { a.done[1] += a.begin[a.experts]; });
   if (by_entry) return;
   const int32_t* expert = plan.expert;
   const Claim claim{plan.count, nullptr, expert, 0, a.experts, a.max_assign};
@@ -408,6 +464,16 @@ void assign_combine_backward(Stream& s, const AssignMemory& a, const swy_plan& p
     if (threadIdx.x == 0) dweight[i] = sum;
   });
 }
+
+#define SWY_FOR(Number)                                                                                                \
+  template void assign_combine(Stream&, const AssignMemory&, const swy_plan&, int64_t, int64_t, const Number*,         \
+                               float*);                                                                                \
+  template void assign_combine_backward(Stream&, const AssignMemory&, const swy_plan&, int64_t, const float*, Number*, \
+                                        float*);                                                                       \
+  template void assign_gather_backward(Stream&, const AssignMemory&, int64_t, int64_t, const Number*, float*);
+SWY_FOR(float)
+SWY_FOR(Bf16)
+#undef SWY_FOR
 
 // ---- lent experts --------------------------------------------------------------------------------------------------
 

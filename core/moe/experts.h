@@ -11,11 +11,19 @@
 // On a device all experts are one product (grouped_gemm.cuh) and the activations are kept beside the pre-activations.
 // How many rows there are is known there alone, so a device counts rows and chunks, and drain() charges what the host's
 // loop over as many would have.
+//
+// Where the stream allows bf16 and D and H are multiples of 8, operands lie on the device as bf16
+// (grouped_gemm_bf16.cuh) in half of the same room: rows, activations and a copy of the weights that every forward
+// makes anew, so that nobody who changes weights has to know of it. Parameters and their gradients stay fp32. The work
+// is charged as it is done: 6 bytes per weight for the copy, 2 per number of an operand, weights and their gradients
+// once for each expert with rows.
 #pragma once
 #include <cstdint>
 
 #include "core/device/arena.h"
 #include "core/device/exec.h"
+#include "core/moe/cuda.h"
+#include "core/ops/bf16.h"
 #include "core/ops/ffn.h"
 
 namespace swy::moe {
@@ -28,9 +36,17 @@ struct ExpertGrads {
   float *w1, *b1, *w2, *b2;
 };
 
+// What stands before and behind the experts where their operands are bf16.
+enum class Around {
+  kFp32,  // rows given, taken back and gone through backward as fp32: forward and backward convert them
+  kBf16   // rows that are bf16 already: forward_bf16 and backward_bf16 are called where uses_bf16
+};
+
 class Experts {
  public:
-  Experts(Arena& arena, int32_t width, int32_t hidden, ops::ActivationKind activation, int64_t max_rows);
+  // max_experts: the most that a call names
+  Experts(Arena& arena, int32_t width, int32_t hidden, ops::ActivationKind activation, int64_t max_rows,
+          int32_t max_experts, Around around = Around::kFp32);
 
   // begin [E + 1], on the device of the call: first packed row of each expert. Reads x [N, D], writes y [N, D], keeps
   // what backward needs.
@@ -38,6 +54,16 @@ class Experts {
   // dy [N, D] becomes dL/dx in place; weight gradients are added. x as in forward.
   void backward(const Exec&, int32_t experts, const int64_t* begin, const ExpertWeights&, const ExpertGrads&,
                 const float* x, float* dy);
+  // Whether operands are bf16 in calls with this Exec.
+  bool uses_bf16(const Exec&) const;
+  // Whether they can take rows by index then; else rows have to be packed.
+  bool takes_index(const Exec&) const;
+  // REQUIRES: kBf16 and uses_bf16. Packed row r is row token[r] of x [., D], or, token being null, row r; y [N, D].
+  void forward_bf16(const Exec&, int32_t experts, const int64_t* begin, const ExpertWeights&, const ops::Bf16* x,
+                    const int32_t* token, ops::Bf16* y);
+  // As backward. The weights as they were in forward.
+  void backward_bf16(const Exec&, int32_t experts, const int64_t* begin, const ExpertGrads&, const ops::Bf16* x,
+                     const int32_t* token, ops::Bf16* dy);
   // Charges what was done on the stream's device since the last time; waits.
   void drain(const Exec&);
 
@@ -47,15 +73,30 @@ class Experts {
                      float* y) const;
   void backward_chunk(const Exec&, int64_t n, const ExpertWeights&, const ExpertGrads&, const float* x,
                       const float* pre, float* dact, float* spare, float* dy) const;
+  int64_t* done(Pass, bool bf16) const;  // [2] rows, and chunks or experts with rows
+  bool bf16_fits() const { return width_ % 8 == 0 && hidden_ % 8 == 0; }
+  cuda::ExpertSizes sizes_of(int32_t experts) const { return {experts, width_, hidden_, max_rows_, activation_}; }
+  cuda::Bf16Weights weights_as_bf16() const { return {arena_.as<ops::Bf16>(w1_), arena_.as<ops::Bf16>(w2_), b1_, b2_}; }
+  template <class Number>
+  void run_forward(const Exec&, int32_t experts, const int64_t* begin, const ExpertWeights&, const cuda::Bf16Rows& x,
+                   Number* y);
+  template <class Number>
+  void run_backward(const Exec&, int32_t experts, const int64_t* begin, const ExpertGrads&, const cuda::Bf16Rows& x,
+                    const ops::Bf16* dy, Number* dx);
+  // Bytes of one row, or of the parameters of one expert.
+  double row_bytes(Pass) const;
+  double expert_bytes(Pass) const;
+
   Arena& arena_;
-  int32_t width_, hidden_, threads_;
+  int32_t width_, hidden_, threads_, max_experts_;
+  Around around_;
   ops::ActivationKind activation_;
   int64_t pre_columns_;  // H or 2 H
   int64_t max_rows_;
   // Spans: pre-activations [N, H or 2 H]; per-thread chunks [kChunk, H], [kChunk, H or 2 H], on a device all of [N, H],
-  // [N, H or 2 H]; there, rows and chunks done in forward and in backward [4].
-  int pre_, work_, mirror_, done_;
-  bool bias_ = false;  // of the last call on a device
+  // [N, H or 2 H]; there, what was done [8]; bf16 copies of W1 and W2, and of fp32 rows and their gradients [N, D].
+  int pre_, work_, mirror_, done_, w1_, w2_, rows_, drows_;
+  const float *b1_ = nullptr, *b2_ = nullptr;  // of the last call on a device
 };
 
 }  // namespace swy::moe

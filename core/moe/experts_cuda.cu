@@ -5,6 +5,7 @@
 //
 // Only SwiGLU's forward activation is a kernel of its own: its two halves lie in different tiles.
 #include "core/moe/cuda.h"
+#include "core/moe/expert_sums.cuh"
 #include "core/moe/experts.h"
 #include "core/moe/grouped_gemm.cuh"
 #include "core/ops/launch.cuh"
@@ -86,25 +87,6 @@ void swiglu(Stream& s, const ExpertSizes& z, const int64_t* begin, const float* 
   });
 }
 
-// to[e, c] += sum of the expert's rows of x [N, columns]; 32 columns by a block of 8 warps, which share the rows.
-void add_column_sums(Stream& s, int32_t experts, const int64_t* begin, int64_t columns, const float* x, float* to) {
-  if (!to) return;
-  const int64_t across = tiles_of(columns, kWarp);
-  blocks(s, experts * across, 256, [=] __device__(int64_t i) {
-    __shared__ float part[8][kWarp];
-    const int64_t e = i / across, c = i % across * kWarp + threadIdx.x % kWarp;
-    const unsigned warp = threadIdx.x / kWarp;
-    float sum = 0;
-    if (c < columns)
-      for (int64_t r = begin[e] + warp; r < begin[e + 1]; r += 8) sum += x[r * columns + c];
-    part[warp][threadIdx.x % kWarp] = sum;
-    __syncthreads();
-    if (warp > 0 || c >= columns) return;
-    for (int w = 1; w < 8; ++w) sum += part[w][threadIdx.x];
-    to[e * columns + c] += sum;
-  });
-}
-
 bool aligned(const ExpertSizes& z, std::initializer_list<const void*> pointers) {
   bool all = z.width % 4 == 0 && z.hidden % 4 == 0;
   for (const void* p : pointers) all &= reinterpret_cast<uintptr_t>(p) % 16 == 0;
@@ -115,7 +97,7 @@ void experts_forward(Stream& s, const ExpertSizes& z, const int64_t* begin, cons
                      float* pre, float* act, float* y) {
   const int32_t d = z.width, h = z.hidden, p = z.pre_columns();
   const bool fast = aligned(z, {x, w.w1, w.w2, act});
-  const Grouped up{z.experts, begin, 0, p, d, x, w.w1}, down{z.experts, begin, 0, d, h, act, w.w2};
+  const Grouped up{{z.experts, begin, 0, p, d}, x, w.w1}, down{{z.experts, begin, 0, d, h}, act, w.w2};
   if (z.activation == ops::ActivationKind::kGelu) {
     grouped<Form::kRows>(s, up, z.max_rows, fast, KeepAndGelu{pre, act, w.b1, h});
   } else {
@@ -130,8 +112,8 @@ void experts_backward(Stream& s, const ExpertSizes& z, const int64_t* begin, con
                       float* dy) {
   const int32_t d = z.width, h = z.hidden, p = z.pre_columns();
   const bool fast = aligned(z, {x, w.w1, w.w2, act, dpre, dy});
-  const Grouped of_act{z.experts, begin, 0, h, d, dy, w.w2}, of_x{z.experts, begin, 0, d, p, dpre, w.w1};
-  const Grouped of_w2{z.experts, begin, h, d, 0, act, dy}, of_w1{z.experts, begin, d, p, 0, x, dpre};
+  const Grouped of_act{{z.experts, begin, 0, h, d}, dy, w.w2}, of_x{{z.experts, begin, 0, d, p}, dpre, w.w1};
+  const Grouped of_w2{{z.experts, begin, h, d, 0}, act, dy}, of_w1{{z.experts, begin, d, p, 0}, x, dpre};
   if (z.activation == ops::ActivationKind::kGelu)
     grouped<Form::kRowsTransposed>(s, of_act, z.max_rows, fast, GeluBackward{pre, w.b1, dpre, h});
   else

@@ -1,27 +1,21 @@
-// Matrix products of all experts in one launch, with offsets that the device alone knows:
-//
-//   rows      c[r, :] = a[r, :] B_e         rows r of expert e; B_e [k, n], or given as its transpose [n, k]
-//   weights   C_e     = a_e^T b_e           a_e, b_e: the expert's rows of a [N, m] and b [N, n]
-//
-// Blocks stay and take tiles of 128 x 128 in turn: every block adds up how many tiles each expert has and looks its own
-// up. Slices of depth 16 go through four stages of shared memory by asynchronous copies, so that three slices are on
-// their way while one is multiplied. An operand's slice lies in shared memory as in memory (its depth running fastest,
-// or its rows), with strides at which the lanes of a warp never meet in a bank. What happens to a result is the
-// epilogue's: epilogue(expert, row, column, value). One block makes a result, in order of depth: results repeat bit for
-// bit. Products are fp32, or on tensor cores TF32 (mma.sync m16n8k8) or BF16 (m16n8k16) with fp32 sums, where the
-// stream allows it; operands stay fp32 in memory and are rounded to nearest on their way into registers.
+// Matrix products of all experts in one launch (grouped_tiles.cuh), of fp32 operands. Blocks stay and take tiles of
+// 128 x 128 in turn. Slices of depth 16 go through four stages of shared memory by asynchronous copies, so that three
+// slices are on their way while one is multiplied. An operand's slice lies in shared memory as in memory (its depth
+// running fastest, or its rows), with strides at which the lanes of a warp never meet in a bank. What happens to a
+// result is the epilogue's: epilogue(expert, row, column, value). One block makes a result, in order of depth: results
+// repeat bit for bit. Products are fp32, or on tensor cores TF32 (mma.sync m16n8k8) or BF16 (m16n8k16) with fp32 sums,
+// where the stream allows it; operands stay fp32 in memory and are rounded to nearest on their way into registers.
 #pragma once
 #include <algorithm>
 #include <type_traits>
 
-#include "core/moe/tiles.h"
+#include "core/moe/grouped_tiles.cuh"
 #include "core/ops/instructions.cuh"
 #include "core/ops/launch.cuh"
 
 namespace swy::moe::cuda {
 
 constexpr int kSide = 128, kDepth = 16, kStages = 4, kGemmThreads = 256;
-constexpr int64_t kMostExperts = 4096;  // tile counts in shared memory, beside up to 96 KiB of slices
 
 struct Operand {
   const float* base;  // of the tile: element (0, 0)
@@ -169,13 +163,8 @@ struct Bf16Math : TensorMath<24, 132> {
 
 // ---- the kernel ----------------------------------------------------------------------------------------------------
 
-enum class Form { kRows, kRowsTransposed, kWeights };  // B_e as it is; given as its transpose; a_e^T b_e
-
-struct Grouped {
-  int32_t experts;
-  const int64_t* begin;  // [E + 1] on the device
-  int32_t m, n, k;       // rows: m unused. weights: k unused
-  const float *a, *b;    // rows: a [N, k], b [E, k, n] or [E, n, k]. weights: a [N, m], b [N, n]
+struct Grouped : Extents {
+  const float *a, *b;  // rows: a [N, k], b [E, k, n] or [E, n, k]. weights: a [N, m], b [N, n]
 };
 
 template <class Math, Form kForm, int kVec, class Epilogue>
@@ -185,25 +174,10 @@ __global__ void __launch_bounds__(kGemmThreads, 2) grouped_kernel(Grouped g, Epi
   SWY_DYNAMIC_SHARED(float, shared);
   float *const slices_a = shared, *const slices_b = shared + kStages * kSlice;
   auto* const first = reinterpret_cast<int32_t*>(shared + 2 * kStages * kSlice);  // [E + 1]
-  const auto across = static_cast<int32_t>(tiles_of(g.n, kSide));
-  int32_t all = 0;
-  for (int32_t from = 0; from < g.experts; from += kGemmThreads) {
-    const int32_t e = from + static_cast<int32_t>(threadIdx.x);
-    const int64_t rows = e < g.experts ? g.begin[e + 1] - g.begin[e] : 0;
-    const int64_t down = rows == 0 ? 0 : tiles_of(kWeights ? g.m : rows, kSide);
-    int32_t added;
-    const int32_t before = all + ops::cuda::sum_before(static_cast<int32_t>(down) * across, &added);
-    if (e < g.experts) first[e] = before;
-    all += added;
-  }
-  if (threadIdx.x == 0) first[g.experts] = all;
-  __syncthreads();
-
-  for (auto tile = static_cast<int32_t>(blockIdx.x); tile < all; tile += static_cast<int32_t>(gridDim.x)) {
-    const int32_t e = expert_of_tile(first, g.experts, tile), inside = tile - first[e];
-    const int32_t row = inside / across * kSide, column = inside % across * kSide;
-    const int64_t begin = g.begin[e];
-    const auto rows = static_cast<int32_t>(g.begin[e + 1] - begin);
+  const Tiles<kForm> tiles(g, kSide, kSide, first);
+  for (auto tile = static_cast<int32_t>(blockIdx.x); tile < tiles.all(); tile += static_cast<int32_t>(gridDim.x)) {
+    const auto [e, begin, all_rows, row, column] = tiles.at(tile);
+    const auto rows = static_cast<int32_t>(all_rows);
     const int32_t depth = kWeights ? rows : g.k, m = (kWeights ? g.m : rows) - row, n = g.n - column;
     const Operand a{kWeights ? g.a + begin * g.m + row : g.a + (begin + row) * g.k, kWeights ? g.m : g.k, m, depth};
     const Operand b{kForm == Form::kRows             ? g.b + int64_t{e} * g.k * g.n + column
@@ -237,28 +211,19 @@ __global__ void __launch_bounds__(kGemmThreads, 2) grouped_kernel(Grouped g, Epi
 template <class Math, Form kForm, int kVec, class Epilogue>
 void launch(Stream& s, const Grouped& g, int64_t max_rows, const Epilogue& epilogue) {
   const cudaStream_t stream = ops::cuda::queue(s);
+  const unsigned blocks = blocks_for<kForm>(s, g, max_rows, kSide, kSide, 2);
+  if (blocks == 0) return;
   const auto kernel = grouped_kernel<Math, kForm, kVec, Epilogue>;
   const auto bytes = static_cast<int>(sizeof(float)) * (2 * kStages * Math::kSlice) +
                      static_cast<int>(sizeof(int32_t)) * (g.experts + 1);
   SWY_CUDA_CHECK(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes));
-  int processors = 0;
-  SWY_CUDA_CHECK(cudaDeviceGetAttribute(&processors, cudaDevAttrMultiProcessorCount, s.device()));
-  const int64_t down = kForm == Form::kWeights ? g.experts * tiles_of(g.m, kSide)
-                                               : tiles_of(max_rows, kSide) + g.experts;  // each may begin a tile
-  const int64_t tiles = down * tiles_of(g.n, kSide), most = 2 * int64_t{processors};
-  if (tiles > 0x7fffffff) throw DeviceError(cat("experts of ", tiles, " tiles are too large for one launch"));
-  if (tiles == 0) return;
-  SWY_LAUNCH(static_cast<unsigned>(tiles < most ? tiles : most), kGemmThreads, static_cast<size_t>(bytes), stream,
-             kernel, g, epilogue);
+  SWY_LAUNCH(blocks, kGemmThreads, static_cast<size_t>(bytes), stream, kernel, g, epilogue);
   SWY_CUDA_CHECK(cudaGetLastError());
 }
 
 // max_rows: the largest N. aligned: a, b and all extents allow 16-byte copies.
 template <Form kForm, class Epilogue>
 void grouped(Stream& s, const Grouped& g, int64_t max_rows, bool aligned, const Epilogue& epilogue) {
-  if (g.experts > kMostExperts)
-    throw DeviceError(cat(g.experts, " experts at one site; at most ", kMostExperts, " run on a device"));
-  if (max_rows == 0) return;
   const auto by_precision = [&]<int kVec>(std::integral_constant<int, kVec>) {
     if (s.bf16) return launch<Bf16Math, kForm, kVec>(s, g, max_rows, epilogue);
     if (s.tf32) return launch<Tf32Math, kForm, kVec>(s, g, max_rows, epilogue);

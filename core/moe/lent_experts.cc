@@ -16,7 +16,7 @@ LentExperts::LentExperts(Arena& arena, const SiteSpec& spec, int64_t max_rows, L
       count_(spec.experts),
       max_rows_(max_rows),
       load_(load),
-      experts_(arena, spec.width, spec.hidden, spec.activation, max_rows) {
+      experts_(arena, spec.width, spec.hidden, spec.activation, max_rows, spec.experts) {
   const int64_t matrix = max_rows * width_ * static_cast<int64_t>(sizeof(float));
   constexpr auto kIndex = static_cast<int64_t>(sizeof(int64_t));
   begin_ = arena.reserve("lent.begin", SWY_EXPERTS_CALLS * (count_ + 1) * kIndex);

@@ -25,7 +25,9 @@ struct RoutedFfn::Impl {
   const std::string forward_name = spec.name + " forward", backward_name = spec.name + " backward";  // to profilers
 
   int w1, w2, b1 = -1, b2 = -1;  // handles in params; -1: no biases
-  int packed = -1, out = -1;     // spans: expert inputs and outputs [N, D]
+  // Spans: expert inputs and outputs [N, D]. ASSIGN with operands as bf16: both as bf16, the inputs [T, D] where the
+  // experts take their rows themselves.
+  int packed = -1, out = -1;
   std::optional<DispatchAssign> assign;
   std::optional<DispatchDense> dense;
   std::optional<DispatchMerge> merge;
@@ -73,9 +75,13 @@ struct RoutedFfn::Impl {
     } else {
       merge.emplace(arena, spec, most_rows(site, needs));
     }
-    experts.emplace(arena, spec.width, spec.hidden, spec.activation, rows);
-    const int64_t bytes = rows * spec.width * static_cast<int64_t>(sizeof(float));
-    packed = arena.reserve(spec.name + ".packed", merge ? 0 : bytes);
+    const auto most = static_cast<int32_t>(merge ? most_rows(site, needs) : spec.experts);
+    experts.emplace(arena, spec.width, spec.hidden, spec.activation, rows, most,
+                    assign ? Around::kBf16 : Around::kFp32);
+    const int64_t row = spec.width * static_cast<int64_t>(sizeof(float)), bytes = rows * row;
+    packed = arena.reserve(spec.name + ".packed", merge    ? 0
+                                                  : assign ? std::max(bytes, site.max_tokens * row / 2)
+                                                           : bytes);
     out = arena.reserve(spec.name + ".out", bytes);
     if (needs.expert_rows > 0) {
       lent.emplace(arena, spec, needs.expert_rows, router.recent);
@@ -104,6 +110,9 @@ struct RoutedFfn::Impl {
     fetch(k.weight, memory.plan().weight, router.needs.max_assign);
     return {n, k.token.data(), k.expert.data(), k.entry.data(), k.weight.data()};
   }
+  // Operands as bf16: which token each row of an expert is, where it takes them from [T, D]; null where rows are
+  // packed.
+  const int32_t* by_index(const Exec& ex) const { return experts->takes_index(ex) ? assign->token() : nullptr; }
   template <class Body>
   void stage(Stage s, Body&& body) {
     router.stage(s, body);
@@ -122,7 +131,20 @@ struct RoutedFfn::Impl {
     const int64_t tokens = b.x.shape[0];
     Load& load = router.recent;
     const LoadOnDevice on_device = router.recent_on_device();
-    if (assign) {
+    if (assign && experts->uses_bf16(ex)) {
+      auto *halves = arena.as<ops::Bf16>(packed), *half_result = arena.as<ops::Bf16>(out);
+      stage(Stage::kDispatch, [&] {
+        assign->pack(*ex.stream, b, p, on_device);
+        if (by_index(ex))
+          assign->to_bf16(ex, tokens, source, halves);
+        else
+          assign->gather(ex, source, halves);
+      });
+      stage(Stage::kExperts, [&] {
+        experts->forward_bf16(ex, spec.experts, assign->begin(), weights(), halves, by_index(ex), half_result);
+      });
+      stage(Stage::kCombine, [&] { assign->combine(ex, p, tokens, half_result, y); });
+    } else if (assign) {
       stage(Stage::kDispatch, [&] {
         ex.stream ? assign->pack(*ex.stream, b, p, on_device) : assign->pack(b, p, load);
         assign->gather(ex, source, in);
@@ -167,7 +189,14 @@ struct RoutedFfn::Impl {
     float* dsource = rewritten ? memory.dexpert_x() : dx;
     if (rewritten) set_zero(ex, dsource, size);
 
-    if (assign) {
+    if (assign && experts->uses_bf16(ex)) {
+      auto *halves = arena.as<ops::Bf16>(packed), *half_result = arena.as<ops::Bf16>(out);
+      stage(Stage::kCombine, [&] { assign->combine_backward(ex, p, dy, half_result, memory.dweight()); });
+      stage(Stage::kExperts, [&] {
+        experts->backward_bf16(ex, spec.experts, assign->begin(), grads(), halves, by_index(ex), half_result);
+      });
+      stage(Stage::kDispatch, [&] { assign->gather_backward(ex, tokens, half_result, dsource); });
+    } else if (assign) {
       stage(Stage::kCombine, [&] { assign->combine_backward(ex, p, dy, result, memory.dweight()); });
       stage(Stage::kExperts,
             [&] { experts->backward(ex, spec.experts, assign->begin(), weights(), grads(), in, result); });

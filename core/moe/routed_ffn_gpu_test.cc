@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <cstdlib>
 #include <cstring>
 #include <numeric>
 
@@ -13,11 +14,13 @@
 #include "core/moe/block_fixture.h"
 #include "core/moe/experts.h"
 #include "core/moe/test_routers.h"
+#include "core/ops/rounding_check.h"
 
 namespace swy::moe {
 namespace {
 
 using namespace testing;  // NOLINT: the fixture of this folder
+using ops::testing::expect_rounded;
 
 constexpr double kTolerance = 1e-4;  // of fp32 sums in another order
 
@@ -320,6 +323,64 @@ TEST_P(DeviceBlock, RepeatsAndReplaysBitForBit) {
 
 INSTANTIATE_TEST_SUITE_P(Plans, DeviceBlock, ::testing::ValuesIn(cases()), [](const auto& i) { return i.param.name; });
 
+// ---- operands as bf16 ----------------------------------------------------------------------------------------------
+
+// Where width and hidden are multiples of 8; others take the path of fp32 operands.
+std::vector<Case> bf16_cases() {
+  std::vector<Case> all;
+  for (Case c : cases()) {
+    const bool small = c.width == 6;
+    if (c.width % 8 && !small) continue;
+    if (small) c.width = 24, c.hidden = 40;
+    if (small && c.name.find("drops_swiglu") != std::string::npos) c.tokens = 90;  // beyond a tile
+    all.push_back(c);
+  }
+  return all;
+}
+
+// On the way through a block: those of the experts, their outputs and gradients, and for MERGE the weights that are
+// mixed, how they are mixed and what comes of it, in both halves of SwiGLU.
+constexpr int kBlockRoundings = 24;
+class Bf16Block : public DeviceBlock {};
+
+TEST_P(Bf16Block, AgreesWithTheCpu) {
+  Twins t(GetParam());
+  t.stream.bf16 = true, t.stream.hopper = false;
+  t.host.gradient();
+  t.reset();
+  t.enqueue();
+  const auto got = t.results();
+  const auto want = host_results(t.host);
+  ASSERT_EQ(got.size(), want.size());
+  for (size_t i = 0; i < got.size(); ++i)
+    expect_rounded(got[i].second, want[i], nullptr, kBlockRoundings, got[i].first);
+  EXPECT_EQ(t.arena.overrun(), "") << "written beyond its end";
+  EXPECT_EQ(t.ffn.load().kept, t.host.ffn.load().kept) << "routers are not rounded";
+
+  t.ffn.drain(t.exec);
+  const auto part = [](const Tally& tally, Part p, Pass pass) { return tally.of(p, pass); };
+  for (const Pass pass : {Pass::kForward, Pass::kBackward})
+    for (const Part p : {Part::kExperts, Part::kRouter})
+      EXPECT_EQ(part(t.tally, p, pass).flops, part(t.host.tally, p, pass).flops) << "pass " << static_cast<int>(pass);
+}
+
+TEST_P(Bf16Block, RepeatsBitForBit) {
+  Twins t(GetParam());
+  t.stream.bf16 = true, t.stream.hopper = false;
+  t.reset();
+  t.enqueue();
+  const auto first = t.results();
+  t.reset();
+  t.enqueue();
+  const auto again = t.results();
+  for (size_t i = 0; i < first.size(); ++i)
+    EXPECT_EQ(std::memcmp(again[i].second.data(), first[i].second.data(), 4 * first[i].second.size()), 0)
+        << first[i].first << " has other bits when repeated";
+}
+
+INSTANTIATE_TEST_SUITE_P(Plans, Bf16Block, ::testing::ValuesIn(bf16_cases()),
+                         [](const auto& i) { return i.param.name; });
+
 // ---- refusals ------------------------------------------------------------------------------------------------------
 
 TEST_F(OnADevice, AMaskNeedsItsCount) {
@@ -345,10 +406,11 @@ struct ExpertCase {
   std::vector<int64_t> rows;  // of each expert
   bool swiglu, bias;
 };
-enum class Precision { kFp32, kTf32, kBf16 };
+enum class Precision { kFp32, kTf32, kBf16, kHopper };  // kHopper: BF16 by Hopper's own instructions
+constexpr int kRoundings = 8;  // on the way from an input to a gradient: two of each of three products, and two stored
 void run_experts(const ExpertCase& c, Precision precision) {
   SCOPED_TRACE(cat(c.width, " x ", c.hidden, c.swiglu ? " SwiGLU" : " GELU",
-                   std::array{" fp32", " TF32", " BF16"}[static_cast<size_t>(precision)]));
+                   std::array{" fp32", " TF32", " BF16", " BF16 on Hopper"}[static_cast<size_t>(precision)]));
   const auto kind = c.swiglu ? ops::ActivationKind::kSwiglu : ops::ActivationKind::kGelu;
   const int64_t e = static_cast<int64_t>(c.rows.size()), d = c.width, h = c.hidden, p = ops::pre_columns(kind, h);
   std::vector<int64_t> begin{0};
@@ -357,7 +419,8 @@ void run_experts(const ExpertCase& c, Precision precision) {
   Tally tally;
   const Exec cpu{&tally};
   Arena host, device(0);
-  Experts on_host(host, c.width, c.hidden, kind, most), on_device(device, c.width, c.hidden, kind, most);
+  Experts on_host(host, c.width, c.hidden, kind, most, static_cast<int32_t>(e));
+  Experts on_device(device, c.width, c.hidden, kind, most, static_cast<int32_t>(e));
   host.commit(), device.commit();
   uint64_t seed = 1;
   const auto random = [&](int64_t size, float scale) {
@@ -370,6 +433,7 @@ void run_experts(const ExpertCase& c, Precision precision) {
   std::vector<float> b2 = random(c.bias * e * d, 1), x = random(n * d, 1), dy = random(n * d, 1);
   std::vector<std::vector<float>> grad;
   for (const auto* w : {&w1, &b1, &w2, &b2}) grad.push_back(random(static_cast<int64_t>(w->size()), 1));
+  const std::vector<std::vector<float>> grad_before = grad;
   std::vector<float> y(x.size());
   DeviceMemory at_begin = upload(begin), at_x = upload(x), at_y = upload(y), at_dy = upload(dy);
   DeviceMemory at_w[] = {upload(w1), upload(b1), upload(w2), upload(b2)};
@@ -383,7 +447,8 @@ void run_experts(const ExpertCase& c, Precision precision) {
   on_host.backward(cpu, static_cast<int32_t>(e), begin.data(), weights, grads, x.data(), dy.data());
 
   Stream stream;
-  stream.tf32 = precision == Precision::kTf32, stream.bf16 = precision == Precision::kBf16;
+  const bool bf16 = precision == Precision::kBf16 || precision == Precision::kHopper;
+  stream.tf32 = precision == Precision::kTf32, stream.bf16 = bf16, stream.hopper = precision == Precision::kHopper;
   Exec gpu{&tally};
   gpu.stream = &stream;
   const auto* first = static_cast<const int64_t*>(at_begin.data());
@@ -393,13 +458,18 @@ void run_experts(const ExpertCase& c, Precision precision) {
   on_device.backward(gpu, static_cast<int32_t>(e), first, there, grads_there, in(at_x), in(at_dy));
   stream.wait();
   EXPECT_EQ(device.overrun(), "");
-  // TF32 rounds factors by up to 2^-11, BF16 by 2^-8; products of hundreds of them differ by a few of that.
-  const double tolerance = std::array{kTolerance, 1e-2, 8e-2}[static_cast<size_t>(precision)];
-  expect_close(download(in(at_y), n * d), y.data(), tolerance, "y");
-  expect_close(download(in(at_dy), n * d), dy.data(), tolerance, "dx");
+  // TF32 rounds factors by up to 2^-11; products of hundreds of them differ by a few of that.
+  const auto expect = [&](const DeviceMemory& got, const std::vector<float>& want, const float* base,
+                          const char* what) {
+    const std::vector<float> result = download(in(got), static_cast<int64_t>(want.size()));
+    if (bf16)
+      expect_rounded(result, want.data(), base, kRoundings, what);
+    else
+      expect_close(result, want.data(), precision == Precision::kTf32 ? 1e-2 : kTolerance, what);
+  };
+  expect(at_y, y, nullptr, "y"), expect(at_dy, dy, nullptr, "dx");
   const char* names[] = {"dw1", "db1", "dw2", "db2"};
-  for (size_t i = 0; i < 4; ++i)
-    expect_close(download(in(at_grad[i]), static_cast<int64_t>(grad[i].size())), grad[i].data(), tolerance, names[i]);
+  for (size_t i = 0; i < 4; ++i) expect(at_grad[i], grad[i], grad_before[i].data(), names[i]);
 }
 
 TEST_F(OnADevice, ExpertsAgreeWithTheCpu) {
@@ -408,9 +478,98 @@ TEST_F(OnADevice, ExpertsAgreeWithTheCpu) {
       run_experts({6, 5, {3, 0, 1, 9}, swiglu, true}, precision);
       run_experts({136, 200, {0, 129, 1, 0, 300, 128, 0}, swiglu, true}, precision);
       run_experts({64, 260, {40, 17}, swiglu, false}, precision);
+      run_experts({72, 40, {1, 131, 0}, swiglu, false}, precision);
       run_experts({8, 4, {0, 0}, swiglu, true}, precision);
       run_experts({30, 33, {200, 5}, swiglu, true}, precision);
     }
+}
+
+// ---- Hopper's own instructions, where there are some ----------------------------------------------------------------
+
+// The emulated device says that it is of compute capability 9 while one lives.
+class OnHopper : public OnADevice {
+ protected:
+  void SetUp() override {
+    setenv("SWITCHYARD_EMULATED_MAJOR", "9", 1);
+    OnADevice::SetUp();
+    if (IsSkipped()) return;
+    if (const DeviceInfo device = cuda_devices().front(); device.major != 9)
+      GTEST_SKIP() << device.name << " is of compute capability " << device.major << ", not 9";
+  }
+  void TearDown() override { unsetenv("SWITCHYARD_EMULATED_MAJOR"); }
+};
+
+TEST_F(OnHopper, ExpertsAgreeWithTheCpu) {
+  for (const bool swiglu : {false, true}) {
+    run_experts({136, 72, {0, 129, 1, 0, 70, 64, 0}, swiglu, true}, Precision::kHopper);
+    run_experts({64, 264, {40, 17}, swiglu, false}, Precision::kHopper);
+    run_experts({8, 8, {3, 0, 1, 200}, swiglu, true}, Precision::kHopper);
+    run_experts({16, 24, {0, 0}, swiglu, true}, Precision::kHopper);
+  }
+}
+
+TEST_F(OnHopper, BlocksAgreeWithTheCpu) {
+  for (const Case& c : bf16_cases()) {
+    if (c.width != 24) continue;  // others are as wide as products above
+    SCOPED_TRACE(c.name);
+    Twins t(c);
+    t.stream.bf16 = t.stream.hopper = true;
+    t.host.gradient();
+    t.reset();
+    t.enqueue();
+    const auto got = t.results();
+    const auto want = host_results(t.host);
+    for (size_t i = 0; i < got.size(); ++i)
+      expect_rounded(got[i].second, want[i], nullptr, kBlockRoundings, got[i].first);
+    EXPECT_EQ(t.arena.overrun(), "") << "written beyond its end";
+  }
+}
+
+TEST_F(OnHopper, RepeatsBitForBit) {
+  Case c = bf16_cases().front();
+  Twins t(c);
+  t.stream.bf16 = t.stream.hopper = true;
+  t.reset(), t.enqueue();
+  const auto first = t.results();
+  const DeviceGraph graph(t.stream, [&] { t.enqueue(); });
+  t.reset(), graph.launch(t.stream);
+  const auto again = t.results();
+  for (size_t i = 0; i < first.size(); ++i)
+    EXPECT_EQ(std::memcmp(again[i].second.data(), first[i].second.data(), 4 * first[i].second.size()), 0)
+        << first[i].first << " has other bits when replayed";
+}
+
+// By hand, for D 16, H 8, GELU with biases, eight rows at two of three experts. A number of an operand is 2 bytes, of
+// a bias, an input, an output or a gradient of a parameter 4, and one that is made bf16 6.
+TEST_F(OnADevice, Bf16ExpertsCountTheBytesTheyMove) {
+  Tally tally;
+  Stream stream;
+  stream.bf16 = true;
+  Exec ex{&tally};
+  ex.stream = &stream;
+  Arena arena(0);
+  Experts experts(arena, 16, 8, ops::ActivationKind::kGelu, 20, 3);
+  arena.commit();
+  const DeviceMemory begin = upload(std::vector<int64_t>{0, 5, 5, 8});
+  const auto zeros = [](size_t n) { return upload(std::vector<float>(n)); };
+  const DeviceMemory w1 = zeros(3 * 128), w2 = zeros(3 * 128), b1 = zeros(3 * 8), b2 = zeros(3 * 16), x = zeros(8 * 16),
+                     y = zeros(8 * 16);
+  const auto in = [](const DeviceMemory& m) { return static_cast<float*>(m.data()); };
+  const auto* first = static_cast<const int64_t*>(begin.data());
+  experts.forward(ex, 3, first, {in(w1), in(b1), in(w2), in(b2)}, in(x), in(y));
+  {
+    const Charge charge(tally, Part::kExperts, Pass::kBackward);
+    experts.backward(ex, 3, first, {in(w1), in(b1), in(w2), in(b2)}, {in(w1), in(b1), in(w2), in(b2)}, in(x), in(y));
+  }
+  experts.drain(ex);
+  const double copies = 6 * 3 * (128 + 128);
+  const double forward_row = 6 * 16 + 2 * (16 + 8 + 8) + 2 * 8 + 4 * 16;  // x made bf16; first product; second
+  const double forward_expert = 2 * (128 + 128) + 4 * (8 + 16);
+  EXPECT_EQ(tally.of(Part::kExperts, Pass::kForward).bytes, copies + 8 * forward_row + 2 * forward_expert);
+  // dy made bf16; dpre; dW2; db2; dW1; db1; dx
+  const double backward_row = 6 * 16 + 2 * (16 + 8 + 8) + 2 * (8 + 16) + 2 * 16 + 2 * (16 + 8) + 2 * 8 + 2 * 8 + 4 * 16;
+  const double backward_expert = 2 * (128 + 128) + 4 * 8 + 8 * (128 + 128) + 8 * (8 + 16);
+  EXPECT_EQ(tally.of(Part::kExperts, Pass::kBackward).bytes, 8 * backward_row + 2 * backward_expert);
 }
 
 }  // namespace

@@ -1,5 +1,6 @@
-// Attention on CUDA, in fp32. A block of 16 x 16 threads makes one tile of rows of one head and goes through the tiles
-// it is paired with, scores on chip: memory grows with the sequence, not with its square.
+// Attention on CUDA, in fp32 (attention_bf16_cuda.cu: on tensor cores). A block of 16 x 16 threads makes one tile of
+// rows of one head and goes through the tiles it is paired with, scores on chip: memory grows with the sequence, not
+// with its square.
 //
 //   forward   own rows are queries: a running maximum and sum per row rescale what is summed so far (Milakov &
 //             Gimelshein, "Online normalizer calculation for softmax", 2018)
@@ -8,32 +9,13 @@
 //
 // In a tile a thread has every 16th row from y and every 16th column from x, so that a row is 16 neighbouring lanes.
 // Rows beyond the sequence and channels beyond the head are 0 in shared memory and not written back.
-#include "core/base/error.h"
-#include "core/ops/cuda.h"
-#include "core/ops/launch.cuh"
+#include "core/ops/attention_heads.cuh"
 #include "core/ops/vector_math.h"
 
 namespace swy::ops::cuda {
 
 constexpr int kLanes = 16, kThreads = kLanes * kLanes;
 constexpr int kPad = 4;  // floats: rows stay 16-byte aligned and neighbours fall into different banks
-
-// Where a block works: one head of one sequence, own rows from `first` on.
-struct Head {
-  int64_t tokens, width, first, statistics;  // statistics: of the head's first row in lse and delta [B, heads, S]
-  int64_t packed, plain;                     // the head's first element in qkv [T, 3 * width] and in out [T, width]
-  int dim;
-  float scale;
-
-  __device__ Head(const AttentionShape& s, int64_t tiles, int tile)
-      : tokens(s.tokens), width(int64_t{s.heads} * s.head_dim), first(blockIdx.x % tiles * tile), dim(s.head_dim) {
-    const int64_t pair = blockIdx.x / tiles, row = pair / s.heads * tokens, channel = pair % s.heads * dim;
-    statistics = pair * tokens;
-    packed = row * 3 * width + channel;
-    plain = row * width + channel;
-    scale = 1.0f / sqrtf(static_cast<float>(dim));
-  }
-};
 
 // Rows [first, first + kTile) of one head, `stride` apart, to shared memory.
 template <int kDim, int kTile>
@@ -136,10 +118,6 @@ __device__ void store(const Head& head, const float (&sum)[kRows][kDim / kLanes]
       if (row < head.tokens && c < head.dim) to[row * stride + c] = factor[i] * sum[i][j];
     }
   }
-}
-
-__device__ inline bool sees(bool causal, int64_t tokens, int64_t query, int64_t key) {
-  return query < tokens && key < tokens && (!causal || key <= query);
 }
 
 template <int kDim, int kTile>
@@ -281,35 +259,12 @@ __global__ void __launch_bounds__(kThreads)
   if constexpr (kKeys) store<kDim>(head, sum_d, one, dqkv + head.packed + 2 * head.width, packed);
 }
 
-// One block per tile of every head, with `bytes` of shared memory, which may be more than a kernel gets unasked.
-template <class Kernel, class... Arguments>
-void launch(Stream& stream, const AttentionShape& s, int tile, int64_t bytes, Kernel kernel, Arguments... arguments) {
-  const int64_t tiles = (int64_t{s.tokens} + tile - 1) / tile, n = int64_t{s.sequences} * s.heads * tiles;
-  if (n == 0) return;
-  if (n > kMostBlocks) throw DeviceError(cat("attention over ", s.sequences, " sequences is too large for one launch"));
-  const cudaStream_t to = queue(stream);
-  SWY_CUDA_CHECK(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(bytes)));
-  SWY_LAUNCH(static_cast<unsigned>(n), kThreads, static_cast<size_t>(bytes), to, kernel, s, tiles, arguments...);
-  SWY_CUDA_CHECK(cudaGetLastError());
-}
-
-// body(channels, rows of a backward tile) as constants, for the next width there is a kernel for.
-template <class Body>
-void with_width(const AttentionShape& s, Body body) {
-  if (s.head_dim > 128)
-    usage_error("attention on a CUDA device: heads of ", s.head_dim, " channels; at most 128 are possible");
-  using std::integral_constant;
-  const integral_constant<int, 64> tall;
-  if (s.head_dim <= 16) return body(integral_constant<int, 16>(), tall);
-  if (s.head_dim <= 32) return body(integral_constant<int, 32>(), tall);
-  if (s.head_dim <= 64) return body(integral_constant<int, 64>(), tall);
-  body(integral_constant<int, 128>(), integral_constant<int, 32>());  // four tiles must fit
-}
-
 void attention(Stream& stream, const AttentionShape& s, const float* qkv, float* out, float* lse) {
+  if (stream.bf16) return attention_bf16(stream, s, qkv, out, lse);
   with_width(s, [&](auto channels, auto) {
     constexpr int kDim = channels, kTile = 64;
-    launch(stream, s, kTile, forward_bytes<kDim, kTile>(), attention_kernel<kDim, kTile>, qkv, out, lse);
+    launch_heads(stream, s, kTile, kThreads, forward_bytes<kDim, kTile>(), attention_kernel<kDim, kTile>, qkv, out,
+                 lse);
   });
 }
 
@@ -325,11 +280,14 @@ void attention_backward(Stream& stream, const AttentionShape& s, const float* qk
     sum = over_warp(sum, Plus());
     if (lane == 0) delta[i] = sum;
   });
+  if (stream.bf16) return attention_backward_bf16(stream, s, qkv, lse, delta, dout, dqkv);
   with_width(s, [&](auto channels, auto rows_of_tile) {
     constexpr int kDim = channels, kTile = rows_of_tile;
     constexpr int64_t kBytes = backward_bytes<kDim, kTile>();
-    launch(stream, s, kTile, kBytes, attention_backward_kernel<kDim, kTile, true>, qkv, lse, delta, dout, dqkv);
-    launch(stream, s, kTile, kBytes, attention_backward_kernel<kDim, kTile, false>, qkv, lse, delta, dout, dqkv);
+    launch_heads(stream, s, kTile, kThreads, kBytes, attention_backward_kernel<kDim, kTile, true>, qkv, lse, delta,
+                 dout, dqkv);
+    launch_heads(stream, s, kTile, kThreads, kBytes, attention_backward_kernel<kDim, kTile, false>, qkv, lse, delta,
+                 dout, dqkv);
   });
 }
 

@@ -6,8 +6,8 @@
 #include <cublasLt.h>
 #include <dlfcn.h>
 
-#include <algorithm>
 #include <cstdlib>
+#include <initializer_list>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -96,17 +96,17 @@ Products& products() {
   return all;
 }
 
-// What an algorithm may assume of a matrix that begins at p and whose rows lie `row` bytes apart: the fast ones read 16
-// bytes at a time.
-uint32_t alignment_of(const void* p, int64_t row) {
-  const auto bits = reinterpret_cast<uintptr_t>(p) | static_cast<uintptr_t>(row);
-  return bits % 16 == 0 ? 16 : bits % 8 == 0 ? 8 : bits % 4 == 0 ? 4 : 2;
-}
-
 // Of products of fp32 matrices; those of bf16 ones are summed in fp32 anyway.
 cublasComputeType_t precision(const Stream& s, cudaDataType type) {
   if (type != CUDA_R_32F) return CUBLAS_COMPUTE_32F;
   return s.bf16 ? CUBLAS_COMPUTE_32F_FAST_16BF : s.tf32 ? CUBLAS_COMPUTE_32F_FAST_TF32 : CUBLAS_COMPUTE_32F;
+}
+
+// The largest power of two, up to what the library asks about (256 bytes), that all of them are multiples of.
+uint32_t alignment_of(std::initializer_list<const void*> pointers) {
+  uintptr_t all = 256;
+  for (const void* p : pointers) all |= reinterpret_cast<uintptr_t>(p);
+  return static_cast<uint32_t>(all & (~all + 1));
 }
 
 Product make(Stream& s, cublasLtHandle_t handle, cudaDataType type, bool trans_a, bool trans_b, int64_t m, int64_t n,
@@ -127,6 +127,8 @@ Product make(Stream& s, cublasLtHandle_t handle, cudaDataType type, bool trans_a
   SWY_BLAS_CHECK(blas.new_preference(&preference));
   const auto room = static_cast<size_t>(s.scratch_bytes());
   SWY_BLAS_CHECK(blas.set_preference(preference, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, &room, sizeof room));
+  // What the algorithm may assume of pointers. Less than 16 bytes rules out the tensor copies and wide loads that the
+  // fastest ones are made of.
   for (const auto which : {CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES,
                            CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES})
     SWY_BLAS_CHECK(blas.set_preference(preference, which, &alignment, sizeof alignment));
@@ -156,9 +158,7 @@ void blas_multiply(Stream& s, Elements elements, bool trans_a, bool trans_b, int
   Products& all = products();
   const std::lock_guard hold(all.lock);
   const cublasLtHandle_t handle = all.handle_of(s.device());
-  const int64_t element = elements == Elements::kBf16 ? 2 : 4;
-  const uint32_t alignment =
-      std::min({alignment_of(a, lda * element), alignment_of(b, ldb * element), alignment_of(c, ldc * 4)});
+  const uint32_t alignment = alignment_of({a, b, c});
   const Shape shape{s.device(), type, precision(s, type), trans_a,  trans_b, m, n, k, lda,
                     ldb,        ldc,  s.scratch_bytes(),  alignment};
   auto at = all.known.find(shape);

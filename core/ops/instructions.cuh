@@ -7,6 +7,8 @@
 
 #ifdef SWITCHYARD_EMULATED
 #include <bit>
+
+#include "core/ops/bf16.h"
 #endif
 
 namespace swy::ops::cuda {
@@ -44,8 +46,7 @@ __device__ inline void await_copies() {
 #endif
 }
 
-// ---- numbers
-// ---------------------------------------------------------------------------------------------------------
+// ---- numbers -------------------------------------------------------------------------------------------------------
 
 // As the tensor cores take it: rounded to 10 bits of mantissa, ties away from zero.
 __device__ inline unsigned tf32_bits(float v) {
@@ -62,16 +63,44 @@ __device__ inline unsigned tf32_bits(float v) {
 // Two numbers rounded to bf16 (to nearest, ties to even), `low` in the lower half.
 __device__ inline unsigned bf16_pair(float low, float high) {
 #ifdef SWITCHYARD_EMULATED
-  const auto one = [](float v) {
-    const auto u = std::bit_cast<uint32_t>(v);
-    if ((u & 0x7fffffffu) > 0x7f800000u) return 0x7fffu;
-    return (u + 0x7fffu + (u >> 16 & 1)) >> 16;
-  };
-  return one(high) << 16 | one(low);
+  return unsigned{bf16_of(high)} << 16 | bf16_of(low);
 #else
   unsigned bits;
   asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(bits) : "f"(high), "f"(low));
   return bits;
+#endif
+}
+
+// ---- matrices of 8 x 8 numbers of 16 bits from shared memory, four at once by a warp -------------------------------
+//
+// Lanes 8 i .. 8 i + 7 say where the rows of matrix i begin, at multiples of 16 bytes. Lane l = 4 g + t gets in to[i]
+// the numbers (g, 2t) and (g, 2t + 1) of matrix i, or of its transpose, the first in the lower half (PTX manual,
+// "ldmatrix").
+template <bool kTransposed>
+__device__ inline void load_matrices(unsigned (&to)[4], const void* row) {
+#ifdef SWITCHYARD_EMULATED
+  if (reinterpret_cast<uintptr_t>(row) % 16) simt::refuse("a matrix row that does not begin at a multiple of 16 bytes");
+  uint64_t rows[simt::kWarp];
+  simt::gather_warp(reinterpret_cast<uintptr_t>(row), rows);
+  const unsigned g = simt::self().lane() / 4, t = simt::self().lane() % 4;
+  for (unsigned i = 0; i < 4; ++i) {
+    const auto at = [&](unsigned r, unsigned c) -> unsigned {
+      return reinterpret_cast<const uint16_t*>(rows[8 * i + r])[c];
+    };
+    to[i] = kTransposed ? at(2 * t + 1, g) << 16 | at(2 * t, g) : at(g, 2 * t + 1) << 16 | at(g, 2 * t);
+  }
+#else
+  const auto at = static_cast<unsigned>(__cvta_generic_to_shared(row));
+  if constexpr (kTransposed)
+    asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0,%1,%2,%3}, [%4];"
+                 : "=r"(to[0]), "=r"(to[1]), "=r"(to[2]), "=r"(to[3])
+                 : "r"(at)
+                 : "memory");
+  else
+    asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0,%1,%2,%3}, [%4];"
+                 : "=r"(to[0]), "=r"(to[1]), "=r"(to[2]), "=r"(to[3])
+                 : "r"(at)
+                 : "memory");
 #endif
 }
 

@@ -22,6 +22,7 @@
 #define __global__
 #define __forceinline__ inline
 #define __launch_bounds__(...)
+#define __grid_constant__
 #define __align__(n) alignas(n)
 #define __shared__ static  // blocks run one after the other, and a function's shared memory is one per function
 #define threadIdx (::swy::simt::self().thread)

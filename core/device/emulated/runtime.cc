@@ -98,6 +98,12 @@ cudaError_t wait_for(Queue* q) {
   return cudaSuccess;
 }
 
+// The device says that it is of this compute capability: 8, or what SWITCHYARD_EMULATED_MAJOR asks for.
+int major_capability() {
+  const char* given = std::getenv("SWITCHYARD_EMULATED_MAJOR");
+  return given && *given ? std::atoi(given) : 8;
+}
+
 std::map<const void*, size_t>& allowed() {
   static std::map<const void*, size_t> all;
   return all;
@@ -148,12 +154,12 @@ cudaError_t cudaGetDeviceCount(int* n) {
 }
 cudaError_t cudaGetDeviceProperties(cudaDeviceProp* p, int) {
   std::snprintf(p->name, sizeof p->name, "emulated on the host");
-  p->major = 8, p->minor = 0, p->multiProcessorCount = 4;
+  p->major = major_capability(), p->minor = 0, p->multiProcessorCount = 4;
   p->totalGlobalMem = kMemory, p->l2CacheSize = 1 << 20;
   return cudaSuccess;
 }
 cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr which, int) {
-  *value = which == cudaDevAttrMultiProcessorCount ? 4 : 8;
+  *value = which == cudaDevAttrMultiProcessorCount ? 4 : major_capability();
   return cudaSuccess;
 }
 cudaError_t cudaDeviceGetPCIBusId(char* text, int bytes, int) {

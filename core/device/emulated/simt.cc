@@ -6,6 +6,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <deque>
+#include <map>
 #include <mutex>
 #include <vector>
 
@@ -59,6 +60,10 @@ struct Fiber {
   bool waits_block = false, waits_warp = false;
   std::vector<Copy> open;                // of the group that is not closed
   std::deque<std::vector<Copy>> groups;  // closed, oldest first
+  std::vector<std::function<void()>> open_work;
+  std::deque<std::vector<std::function<void()>>> work_groups;
+  const void* waits_on = nullptr;               // and until
+  const std::function<bool()>* over = nullptr;  // this holds
 };
 
 struct Warp {
@@ -80,6 +85,11 @@ struct Block {
   std::vector<Warp> warps;
   int arrived = 0, alive = 0;
   int64_t passed = 0;
+  std::map<const void*, std::vector<std::function<void()>>> posted;
+  struct {
+    int arrived = 0;
+    int64_t passed = 0;
+  } some[16];
   void* scheduler = nullptr;
   Fiber* current = nullptr;
   uint8_t* stacks = nullptr;
@@ -129,7 +139,17 @@ void prepare(Fiber& f, uint8_t* stack) {
   f.stack_top = top;
   f.done = f.waits_block = f.waits_warp = false;
   f.passed_block = f.passed_warp = 0;
-  f.open.clear(), f.groups.clear();
+  f.open.clear(), f.groups.clear(), f.open_work.clear(), f.work_groups.clear();
+  f.waits_on = nullptr;
+}
+
+bool do_posted(Block& b, const void* on) {
+  const auto at = b.posted.find(on);
+  if (at == b.posted.end()) return false;
+  const auto work = std::move(at->second);
+  b.posted.erase(at);
+  for (const auto& item : work) item();
+  return true;
 }
 
 bool reversed() {
@@ -137,10 +157,32 @@ bool reversed() {
   return order && std::strcmp(order, "reverse") == 0;
 }
 
+// Every thread of a warp that does not wait, until it waits; false when nothing came of it.
+bool run_lanes(Block& b, unsigned first, unsigned count, bool reverse) {
+  bool moved = false;
+  for (unsigned k = 0; k < count; ++k) {
+    Fiber& f = b.fibers[first + (reverse ? count - 1 - k : k)];
+    if (f.done) continue;
+    if (f.waits_block && b.passed == f.passed_block) continue;
+    if (f.waits_warp && b.warps[f.thread.number / kWarp].passed == f.passed_warp) continue;
+    if (f.waits_on) {
+      moved |= do_posted(b, f.waits_on);
+      if (!(*f.over)()) continue;
+    }
+    f.waits_block = f.waits_warp = false, f.waits_on = nullptr;
+    moved = true;
+    b.current = &f, current = &f.thread;
+    swy_switch_fiber(&b.scheduler, f.stack_top);
+  }
+  return moved;
+}
+
 void run_block(Block& b, const Grid& g, Index at, bool reverse) {
   const unsigned n = g.threads.x * g.threads.y * g.threads.z;
   b.arrived = 0, b.alive = static_cast<int>(n), b.passed = 0;
   b.warps.assign((n + kWarp - 1) / kWarp, Warp());
+  b.posted.clear();
+  for (auto& some : b.some) some = {};
   for (unsigned i = 0; i < n; ++i) {
     Fiber& f = b.fibers[i];
     f.thread = {
@@ -150,25 +192,23 @@ void run_block(Block& b, const Grid& g, Index at, bool reverse) {
   }
   std::memset(b.shared, 0xFF, g.shared_bytes);  // NaN as floats, -1 as integers
   std::memset(b.shared + g.shared_bytes, kZoneByte, kZone);
+  // A warp runs for as long as it can before the next one does: those that need a barrier between them are far apart.
+  const unsigned warps = (n + kWarp - 1) / kWarp;
   for (bool moved = true; moved && b.alive > 0;) {
     moved = false;
-    for (unsigned k = 0; k < n; ++k) {
-      Fiber& f = b.fibers[reverse ? n - 1 - k : k];
-      if (f.done) continue;
-      if (f.waits_block && b.passed == f.passed_block) continue;
-      if (f.waits_warp && b.warps[f.thread.number / kWarp].passed == f.passed_warp) continue;
-      f.waits_block = f.waits_warp = false;
-      moved = true;
-      b.current = &f, current = &f.thread;
-      swy_switch_fiber(&b.scheduler, f.stack_top);
+    for (unsigned k = 0; k < warps; ++k) {
+      const unsigned first = (reverse ? warps - 1 - k : k) * kWarp, count = std::min<unsigned>(kWarp, n - first);
+      while (run_lanes(b, first, count, reverse)) moved = true;
     }
   }
   if (b.alive > 0)
     for (const Fiber& f : b.fibers)
-      if (!f.done && (f.waits_block || f.waits_warp))
-        fail(f.waits_block ? "__syncthreads is not reached by all threads of the block"
-                           : "a warp's barrier or shuffle is not reached by all of its lanes",
+      if (!f.done && (f.waits_block || f.waits_warp || f.waits_on))
+        fail(f.waits_block  ? "__syncthreads is not reached by all threads of the block"
+             : f.waits_warp ? "a warp's barrier or shuffle is not reached by all of its lanes"
+                            : "a barrier in shared memory or of some threads is waited for and never completed",
              f.thread);
+  if (!b.posted.empty()) fail("asynchronous work that nobody waited for", b.fibers[0].thread);
   for (size_t i = 0; i < kZone; ++i)
     if (b.shared[g.shared_bytes + i] != kZoneByte)
       fail("dynamic shared memory was written beyond its end", b.fibers[0].thread);
@@ -193,6 +233,7 @@ void make_room(Block& b, const Grid& g, unsigned threads) {
 
 const Thread* current = nullptr;
 void* dynamic_shared() { return block().shared; }
+void refuse(const char* what) { fail(what, self()); }
 
 void run(const Grid& g, const std::function<void()>& kernel) {
   const std::lock_guard hold(one_at_a_time());
@@ -249,6 +290,38 @@ void gather_warp(uint64_t value, uint64_t* all) {
   sync_warp();
   std::copy(w.slot, w.slot + kWarp, all);
   sync_warp();
+}
+
+void wait_on(const void* on, const std::function<bool()>& over) {
+  Block& b = block();
+  do_posted(b, on);
+  if (over()) return;
+  b.current->waits_on = on, b.current->over = &over;
+  yield();
+}
+
+void post(const void* on, std::function<void()> work) { block().posted[on].push_back(std::move(work)); }
+
+void sync_some(int barrier, int threads) {
+  auto& some = block().some[barrier];
+  if (++some.arrived == threads) {
+    some.arrived = 0, ++some.passed;
+    return;
+  }
+  const int64_t before = some.passed;
+  wait_on(&some, [&some, before] { return some.passed != before; });
+}
+
+void open_work(std::function<void()> work) { block().current->open_work.push_back(std::move(work)); }
+void close_work() {
+  Fiber& f = *block().current;
+  f.work_groups.push_back(std::move(f.open_work));
+  f.open_work.clear();
+}
+void await_work(int pending) {
+  Fiber& f = *block().current;
+  for (; static_cast<int>(f.work_groups.size()) > pending; f.work_groups.pop_front())
+    for (const auto& work : f.work_groups.front()) work();
 }
 
 void copy_async(void* to, const void* from, int bytes, int there) {

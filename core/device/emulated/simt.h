@@ -28,6 +28,7 @@ struct Thread {
 };
 extern const Thread* current;
 inline const Thread& self() { return *current; }
+[[noreturn]] void refuse(const char* what);  // ends the program: `what` the running thread did, and which it is
 
 struct Grid {
   Index blocks, threads;
@@ -38,7 +39,9 @@ struct Grid {
 void run(const Grid&, const std::function<void()>& kernel);
 
 void sync_block();
-void sync_warp();        // of all 32 lanes: each must take part
+void sync_warp();  // of all 32 lanes: each must take part
+// Of the `threads` of the block that name this barrier, [0, 16).
+void sync_some(int barrier, int threads);
 void* dynamic_shared();  // [shared_bytes], 1024-byte aligned
 
 // What lane `from` of the warp passed; all 32 lanes take part.
@@ -69,5 +72,14 @@ unsigned lanes_that_have(T value) {
 void copy_async(void* to, const void* from, int bytes, int there);  // `there` bytes of them exist, the rest is 0
 void close_copies();
 void await_copies(int pending);  // until at most so many groups are under way
+
+// Other asynchronous work of the running thread, in groups as above.
+void open_work(std::function<void()>);
+void close_work();
+void await_work(int pending);
+
+// Work that is over before `on` is seen to change: it is done, in order, when a thread waits on `on`, and not before.
+void post(const void* on, std::function<void()>);
+void wait_on(const void* on, const std::function<bool()>& over);
 
 }  // namespace swy::simt

@@ -1,0 +1,64 @@
+// What the kernels of attention share: where a block works, which scores count, and how they are launched.
+#pragma once
+#include <type_traits>
+
+#include "core/base/error.h"
+#include "core/ops/cuda.h"
+#include "core/ops/launch.cuh"
+
+namespace swy::ops::cuda {
+
+// Where a block works: one head of one sequence, own rows from `first` on.
+struct Head {
+  int64_t tokens, width, first, statistics;  // statistics: of the head's first row in lse and delta [B, heads, S]
+  int64_t packed, plain;                     // the head's first element in qkv [T, 3 * width] and in out [T, width]
+  int dim;
+  float scale;
+
+  __device__ Head(const AttentionShape& s, int64_t tiles, int tile)
+      : tokens(s.tokens), width(int64_t{s.heads} * s.head_dim), first(blockIdx.x % tiles * tile), dim(s.head_dim) {
+    const int64_t pair = blockIdx.x / tiles, row = pair / s.heads * tokens, channel = pair % s.heads * dim;
+    statistics = pair * tokens;
+    packed = row * 3 * width + channel;
+    plain = row * width + channel;
+    scale = 1.0f / sqrtf(static_cast<float>(dim));
+  }
+};
+
+__device__ inline bool sees(bool causal, int64_t tokens, int64_t query, int64_t key) {
+  return query < tokens && key < tokens && (!causal || key <= query);
+}
+
+// One block per tile of every head, with `bytes` of shared memory, which may be more than a kernel gets unasked.
+template <class Kernel, class... Arguments>
+void launch_heads(Stream& stream, const AttentionShape& s, int tile, int threads, int64_t bytes, Kernel kernel,
+                  Arguments... arguments) {
+  const int64_t tiles = (int64_t{s.tokens} + tile - 1) / tile, n = int64_t{s.sequences} * s.heads * tiles;
+  if (n == 0) return;
+  if (n > kMostBlocks) throw DeviceError(cat("attention over ", s.sequences, " sequences is too large for one launch"));
+  const cudaStream_t to = queue(stream);
+  SWY_CUDA_CHECK(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(bytes)));
+  SWY_LAUNCH(static_cast<unsigned>(n), static_cast<unsigned>(threads), static_cast<size_t>(bytes), to, kernel, s, tiles,
+             arguments...);
+  SWY_CUDA_CHECK(cudaGetLastError());
+}
+
+// body(channels, rows of a backward tile) as constants, for the next width there is a kernel for; four tiles must fit.
+template <class Body>
+void with_width(const AttentionShape& s, Body body) {
+  if (s.head_dim > 128)
+    usage_error("attention on a CUDA device: heads of ", s.head_dim, " channels; at most 128 are possible");
+  using std::integral_constant;
+  const integral_constant<int, 64> tall;
+  if (s.head_dim <= 16) return body(integral_constant<int, 16>(), tall);
+  if (s.head_dim <= 32) return body(integral_constant<int, 32>(), tall);
+  if (s.head_dim <= 64) return body(integral_constant<int, 64>(), tall);
+  body(integral_constant<int, 128>(), integral_constant<int, 32>());
+}
+
+// The same ops where products may round their inputs to bf16 (Stream::bf16). delta [B, heads, S] = <out, dout> by row.
+void attention_bf16(Stream&, const AttentionShape&, const float* qkv, float* out, float* lse);
+void attention_backward_bf16(Stream&, const AttentionShape&, const float* qkv, const float* lse, const float* delta,
+                             const float* dout, float* dqkv);
+
+}  // namespace swy::ops::cuda
