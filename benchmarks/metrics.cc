@@ -82,7 +82,7 @@ const std::vector<MetricInfo>& metric_table() {
       {"test_tokens_per_second", "1/s", true, true, "evaluated tokens over the time of their forward passes"},
       {"train_flops_per_second", "FLOP/s", true, true, "FLOPs of a mean step over the median step time"},
       {"gemm_flops_per_second", "FLOP/s", true, true,
-       "median rate of a 1024^3 product between the steps, same threads"},
+       "median rate of a dense product between the steps: 1024^3 on the same threads, or a larger one on the device"},
       {"gemm_share", "1", true, true, "train_flops_per_second over gemm_flops_per_second"},
       {"peak_memory", "B", false, true, "largest resident set of the cell's process"},
       {"wall_time", "s", false, true, "the whole cell: data, training, evaluation"},

@@ -123,7 +123,8 @@ Table table_of(const TaskRecords& task) {
                           (higher ? "" : ", below 0 is better") + "; not separable = the interval holds 0");
   }
   for (std::string& text : causality_notes(rows)) table.notes.push_back(std::move(text));
-  table.notes.push_back("of GEMM: rate of the training step as a share of a dense 1024^3 GEMM in the same process");
+  table.notes.push_back(
+      "of GEMM: rate of the training step as a share of a dense GEMM in the same process (1024^3 on the CPU)");
   return table;
 }
 

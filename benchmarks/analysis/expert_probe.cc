@@ -27,7 +27,7 @@ ExpertProbe expert_probe(const Params& params, const moe::SiteSpec& spec) {
     Arena arena;
     moe::Experts experts;
     Tally tally;
-    explicit Own(const moe::SiteSpec& s) : experts(arena, s.width, s.hidden, s.activation, kProbeRows) {
+    explicit Own(const moe::SiteSpec& s) : experts(arena, s.width, s.hidden, s.activation, kProbeRows, 1) {
       arena.commit();
     }
   };

@@ -1,6 +1,5 @@
 // device.h in a build without CUDA: there is no device, and whoever wants one is told why.
 #include "core/device/device.h"
-
 #include "core/device/error_slot.h"
 
 namespace swy {

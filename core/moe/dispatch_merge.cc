@@ -3,8 +3,8 @@
 #include <algorithm>
 #include <cmath>
 
-#include "core/moe/padding.h"
 #include "core/device/move.h"
+#include "core/moe/padding.h"
 #include "core/ops/gemm.h"
 
 namespace swy::moe {

@@ -3,8 +3,8 @@
 #include <algorithm>
 
 #include "core/base/error.h"
-#include "core/moe/charge.h"
 #include "core/device/move.h"
+#include "core/moe/charge.h"
 #include "core/ops/rows.h"
 
 namespace swy::moe {

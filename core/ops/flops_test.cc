@@ -168,17 +168,14 @@ const Case kCases[] = {
     {"sinkhorn", 33 * n, 4 * (2 * n + rows + kSegments * cols + kSegments + 1),
      [](const Exec& ex, const Arrays& a) { sinkhorn(ex, kSegments, a.seg, kRows, kCols, 3, a.x, a.out, a.r, a.s); }},
     {"assign_rows", 0, 20 * rows + 4 * rows,
-     [](const Exec& ex, const Arrays& a) {
-       assign_rows(ex, kRows, 1, a.k, a.x, a.id, nullptr, false, a.i, a.j, a.out, a.count);
-     }},
+     [](const Exec& ex,
+        const Arrays& a) { assign_rows(ex, kRows, 1, a.k, a.x, a.id, nullptr, false, a.i, a.j, a.out, a.count); }},
     {"assign_rows_backward", rows, 16 * rows,
-     [](const Exec& ex, const Arrays& a) {
-       assign_rows_backward(ex, kRows, 1, a.k, nullptr, nullptr, false, a.x, a.add);
-     }},
+     [](const Exec& ex,
+        const Arrays& a) { assign_rows_backward(ex, kRows, 1, a.k, nullptr, nullptr, false, a.x, a.add); }},
     {"kth_largest", n, 4 * (n + kSegments * cols),
-     [](const Exec& ex, const Arrays& a) {
-       kth_largest(ex, kSegments, a.seg, kRows, kCols, 0.25f, 0, nullptr, a.x, a.out);
-     }},
+     [](const Exec& ex,
+        const Arrays& a) { kth_largest(ex, kSegments, a.seg, kRows, kCols, 0.25f, 0, nullptr, a.x, a.out); }},
     {"bucket", 0, 8 * rows + 4 * 6,
      [](const Exec& ex, const Arrays& a) { bucket(ex, kRows, 5, a.id, nullptr, a.i, a.j); }},
     {"segment_share", 0, 8 * kSegments,
