@@ -82,7 +82,7 @@ TEST(Elf, FindsExportedKernels) {
   EXPECT_FALSE(read_elf(kFiles / "plain.so").has_device_code);
   std::vector<std::string> kernels = file.exported_kernels;
   std::sort(kernels.begin(), kernels.end());
-  EXPECT_EQ(kernels, (std::vector<std::string>{"_Z25__device_stub__Z5outerPfPf", "_Z5outerPf"}));
+  EXPECT_EQ(kernels, (std::vector<std::string>{"_Z24__device_stub__Z5outerPfPf", "_Z5outerPf"}));
   const Result r = check_file(kFiles / "kernels.so", "device.kernels");
   EXPECT_EQ(r.status, Status::kFail);
   EXPECT_NE(r.message.find("exports the kernel"), std::string::npos) << r.message;
