@@ -14,12 +14,12 @@ constexpr const char* kLibrary = SWITCHYARD_BUILD_DIR "/test_nvml.so";
 // Without the library, with one that is something else, and with an unknown device: no readings, and a reason.
 TEST(Monitor, SaysWhatIsMissing) {
   const struct {
-    const char *device, *library, *reason;
+    const char *device, *file, *reason;
   } cases[] = {{"00000000:01:00.0", "/nowhere/libnvidia-ml.so.1", "cannot load /nowhere/libnvidia-ml.so.1"},
                {"00000000:01:00.0", "libm.so.6", "libm.so.6 is not NVML"},
                {"elsewhere", kLibrary, "device elsewhere: Not Found"}};
   for (const auto& c : cases) {
-    const DeviceMonitor monitor(c.device, c.library);
+    const DeviceMonitor monitor(c.device, c.file);
     EXPECT_NE(monitor.why_not().find(c.reason), std::string::npos) << monitor.why_not();
     const DeviceReading r = monitor.read();
     for (const double v : {r.sm_mhz, r.celsius, r.watts, r.joules, monitor.most_sm_mhz()}) EXPECT_TRUE(std::isnan(v));

@@ -51,54 +51,49 @@ OptimizerConfig rule() {
   return c;
 }
 
-// A model with its optimiser and one batch, on a device or the CPU.
-struct VitRun {
-  static constexpr int32_t kBatch = TinyTraining::kBatch;
+// A model with its optimiser and one batch, on a device or the CPU. Self: the model's own part.
+template <class Self, class Model>
+struct TrainingRun {
   std::unique_ptr<Stream> stream;
   Tally tally;
   Exec exec{&tally};
-  Vit vit;
+  Model model;
   Optimizer optimizer;
-  Mirror<float> images, loss, dlogits;
-  Mirror<int32_t> label;
+  Mirror<float> loss;  // of each row
+  int64_t rows;
 
-  VitRun(const VitConfig& c, Instance* router, int device)
+  template <class Config>
+  TrainingRun(const Config& c, Instance* router, int32_t batch, int64_t n, int device)
       : stream(device < 0 ? nullptr : std::make_unique<Stream>(device)),
-        vit(c, router, kBatch, 1, device),
-        optimizer(rule(), vit.params()),
-        images(device, kBatch * c.channels * c.image * c.image),
-        loss(device, kBatch),
-        dlogits(device, kBatch * c.classes),
-        label(device, kBatch) {
+        model(c, router, batch, 1, device),
+        optimizer(rule(), model.params()),
+        loss(device, n),
+        rows(n) {
     exec.stream = stream.get();
   }
-  Params& params() { return vit.params(); }
-  const std::vector<moe::Site*>& sites() { return vit.sites(); }
-  void load(const TinyTraining& from) {
-    std::copy(from.images.begin(), from.images.end(), images.host());
-    std::copy(from.label.begin(), from.label.end(), label.host());
-    images.send(exec, static_cast<int64_t>(from.images.size())), label.send(exec, kBatch);
-  }
-  void work(int64_t step) {
-    const moe::StepInfo info = info_of(step);
-    vit.params().zero_grads(exec);
-    vit.forward(exec, info, images.there(), kBatch);
-    ops::cross_entropy(exec, kBatch, vit.config().classes, 0.1f, vit.logits(), label.there(), 1.0f / kBatch,
-                       loss.there(), dlogits.there());
-    vit.backward(exec, info, dlogits.there());
-    optimizer.apply(exec);
-    vit.update(exec, info);
-  }
-  double end() {
-    loss.fetch(exec, kBatch);
-    if (stream) stream->wait();
-    double sum = 0;
-    for (int32_t i = 0; i < kBatch; ++i) sum += loss.host()[i];
-    return sum / kBatch;
+  Params& params() { return model.params(); }
+  const std::vector<moe::Site*>& sites() { return model.sites(); }
+  template <class T>
+  void send(const std::vector<T>& from, Mirror<T>& to) {
+    std::copy(from.begin(), from.end(), to.host());
+    to.send(exec, static_cast<int64_t>(from.size()));
   }
   void begin(int64_t step) {
     optimizer.begin_step(exec, 3e-3f);
     for (moe::Site* s : sites()) s->begin_step(exec, info_of(step));
+  }
+  void work(int64_t step) {
+    params().zero_grads(exec);
+    static_cast<Self*>(this)->passes(info_of(step));
+    optimizer.apply(exec);
+    model.update(exec, info_of(step));
+  }
+  double end() {  // the mean loss
+    loss.fetch(exec, rows);
+    if (stream) stream->wait();
+    double sum = 0;
+    for (int64_t i = 0; i < rows; ++i) sum += loss.host()[i];
+    return sum / static_cast<double>(rows);
   }
   double train(int64_t step) {
     begin(step), work(step);
@@ -106,57 +101,38 @@ struct VitRun {
   }
 };
 
-struct LmRun {
+struct VitRun : TrainingRun<VitRun, Vit> {
+  static constexpr int32_t kBatch = TinyTraining::kBatch;
+  Mirror<float> images, dlogits;
+  Mirror<int32_t> label;
+
+  VitRun(const VitConfig& c, Instance* router, int device)
+      : TrainingRun(c, router, kBatch, kBatch, device),
+        images(device, kBatch * c.channels * c.image * c.image),
+        dlogits(device, kBatch * c.classes),
+        label(device, kBatch) {}
+  void load(const TinyTraining& from) { send(from.images, images), send(from.label, label); }
+  void passes(const moe::StepInfo& info) {
+    model.forward(exec, info, images.there(), kBatch);
+    ops::cross_entropy(exec, kBatch, model.config().classes, 0.1f, model.logits(), label.there(), 1.0f / kBatch,
+                       loss.there(), dlogits.there());
+    model.backward(exec, info, dlogits.there());
+  }
+};
+
+struct LmRun : TrainingRun<LmRun, Lm> {
   static constexpr int32_t kBatch = TinyLmTraining::kBatch;
-  std::unique_ptr<Stream> stream;
-  Tally tally;
-  Exec exec{&tally};
-  Lm lm;
-  Optimizer optimizer;
-  int64_t tokens;
   Mirror<int32_t> token, target;
-  Mirror<float> loss;
 
   LmRun(const LmConfig& c, Instance* router, int device)
-      : stream(device < 0 ? nullptr : std::make_unique<Stream>(device)),
-        lm(c, router, kBatch, 1, device),
-        optimizer(rule(), lm.params()),
-        tokens(kBatch * c.context),
-        token(device, tokens),
-        target(device, tokens),
-        loss(device, tokens) {
-    exec.stream = stream.get();
-  }
-  Params& params() { return lm.params(); }
-  const std::vector<moe::Site*>& sites() { return lm.sites(); }
-  void load(const TinyLmTraining& from) {
-    std::copy(from.token.begin(), from.token.end(), token.host());
-    std::copy(from.target.begin(), from.target.end(), target.host());
-    token.send(exec, tokens), target.send(exec, tokens);
-  }
-  void work(int64_t step) {
-    const moe::StepInfo info = info_of(step);
-    lm.params().zero_grads(exec);
-    lm.forward(exec, info, {token.there(), kBatch, lm.config().context});
-    lm.score(exec, target.there(), 1 / static_cast<float>(tokens), loss.there());
-    lm.backward(exec, info);
-    optimizer.apply(exec);
-    lm.update(exec, info);
-  }
-  double end() {
-    loss.fetch(exec, tokens);
-    if (stream) stream->wait();
-    double sum = 0;
-    for (int64_t i = 0; i < tokens; ++i) sum += loss.host()[i];
-    return sum / static_cast<double>(tokens);
-  }
-  void begin(int64_t step) {
-    optimizer.begin_step(exec, 3e-3f);
-    for (moe::Site* s : sites()) s->begin_step(exec, info_of(step));
-  }
-  double train(int64_t step) {
-    begin(step), work(step);
-    return end();
+      : TrainingRun(c, router, kBatch, int64_t{kBatch} * c.context, device),
+        token(device, rows),
+        target(device, rows) {}
+  void load(const TinyLmTraining& from) { send(from.token, token), send(from.target, target); }
+  void passes(const moe::StepInfo& info) {
+    model.forward(exec, info, {token.there(), kBatch, model.config().context});
+    model.score(exec, target.there(), 1 / static_cast<float>(rows), loss.there());
+    model.backward(exec, info);
   }
 };
 
