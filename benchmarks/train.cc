@@ -8,8 +8,10 @@
 
 namespace swy::bench {
 namespace {
-constexpr int64_t kStepsBeforeRecording = 2;  // libraries choose their algorithms at first calls
-}
+// In this process, after a resume too: at first calls libraries make handles and choose algorithms, which cannot be
+// done while work is recorded.
+constexpr int64_t kStepsBeforeRecording = 2;
+}  // namespace
 
 Trainer::Trainer(const Suite& suite, Workload& workload)
     : seed_(static_cast<uint64_t>(suite.seeds.at(0))),
@@ -34,10 +36,12 @@ void Trainer::step() {
   workload_.load(exec, info.step);
   for (moe::Site* site : workload_.sites()) site->begin_step(exec, info);
   optimizer_.begin_step(exec, model::lr_at(optimizer_.config(), budget_.progress()));
-  if (replayable_ && optimizer_.steps() > kStepsBeforeRecording)
+  if (replayable_ && called_ >= kStepsBeforeRecording) {
     record_and_replay(info);
-  else
+  } else {
     work(exec, info);
+    ++called_;
+  }
   if (exec.stream) workload_.prepare(info.step + 1);
   loss_ = workload_.loss(exec);
   for (moe::Site* site : workload_.sites()) site->drain(exec);

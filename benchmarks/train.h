@@ -64,7 +64,8 @@ class Trainer {
   ThinnedSamples step_seconds_;
   Window window_;  // loss, aux and metrics hold sums until it is taken
   std::vector<moe::Load> total_load_;
-  bool replayable_;  // on a device, and every router claims it
+  bool replayable_;     // on a device, and every router claims it
+  int64_t called_ = 0;  // steps of this process that were not replayed
   std::unique_ptr<DeviceGraph> graph_;
   Tally recorded_;  // what one replay of it does
 };
