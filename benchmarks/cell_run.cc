@@ -49,25 +49,6 @@ Json named(const std::vector<std::string>& names, const std::vector<double>& val
   return j;
 }
 
-// While it lives the model has the averages of its weights, where there are any.
-class Swapped {
- public:
-  Swapped(model::Optimizer& optimizer, const Workload& workload) : optimizer_(optimizer), workload_(workload) {
-    swap();
-  }
-  ~Swapped() { swap(); }
-  Swapped(const Swapped&) = delete;
-  Swapped& operator=(const Swapped&) = delete;
-
- private:
-  void swap() {
-    Tally uncharged;
-    if (optimizer_.has_ema()) optimizer_.swap_ema(workload_.place().exec(uncharged));
-  }
-  model::Optimizer& optimizer_;
-  const Workload& workload_;
-};
-
 // One cell while it runs.
 class Run {
  public:
@@ -97,6 +78,11 @@ class Run {
   void measure_robustness(const std::function<void(const Progress&)>& on_progress);
   void report_results();
   void report_timing();
+  // Weights for their averages and back, where there are any.
+  void swap_averages() {
+    Tally uncharged;
+    if (trainer_.optimizer().has_ema()) trainer_.optimizer().swap_ema(workload_->place().exec(uncharged));
+  }
   bool diverged() const { return !reason_.empty(); }
   double units_of(int64_t steps) const { return static_cast<double>(steps * workload_->step_units()); }
   void metric(const std::string& name, double value) { record_["metrics"].push_back(metric_json(name, value)); }
@@ -132,7 +118,7 @@ void Run::load(const std::filesystem::path& checkpoint) {
 }
 
 Evaluation Run::evaluate(bool last) {
-  const Swapped averages(trainer_.optimizer(), *workload_);
+  swap_averages();
   const double progress = trainer_.budget().progress();
   Evaluation result = evaluator_.run({.most = last ? 0 : cell_.suite.curve_units,
                                       .progress = progress,
@@ -142,6 +128,7 @@ Evaluation Run::evaluate(bool last) {
     analysis_->drop_top_experts(evaluator_, progress);
     record_["analysis"] = analysis_->result();
   }
+  swap_averages();
   return result;
 }
 
@@ -218,7 +205,7 @@ void Run::train(const std::function<void(const Progress&)>& on_progress) {
 
 void Run::measure_robustness(const std::function<void(const Progress&)>& on_progress) {
   if (cell_.suite.robustness.level == "none" || diverged()) return;
-  const Swapped averages(trainer_.optimizer(), *workload_);
+  swap_averages();
   // Beside the model that is looked at: kept by the run that trained it, or by this one.
   const bool taken = !cell_.models.empty() && std::filesystem::exists(model_path(cell_, cell_.models));
   const std::filesystem::path folder = taken ? cell_.models : record_path_.parent_path();
@@ -243,6 +230,7 @@ void Run::measure_robustness(const std::function<void(const Progress&)>& on_prog
                  cat("condition ", done, " of ", all)});
   });
   record_["timing"]["metrics"].push_back(metric_json("robustness_time", watch.seconds()));
+  swap_averages();
 }
 
 void Run::report_results() {

@@ -66,6 +66,7 @@ Json overlaid(const RunOptions& o, Json j) {
     j.erase(key);  // what is usual is not said: a cell is the same whether it was asked for or not
     if (given != usual) j[key] = given;
   }
+  if (o.device == "cpu" && o.precision.empty()) j.erase("precision");  // a device's, of a suite for devices
   if (o.jobs != 0) j["jobs"] = o.jobs;
   if (o.threads != 0) j["threads"] = o.threads;
   if (o.time_limit_s != 0) j["time_limit_s"] = o.time_limit_s;
@@ -92,7 +93,8 @@ std::vector<std::string> command_of(const RunOptions& o, const Suite& suite, con
                                     std::to_string(cell.seed()),
                                     "--threads",
                                     std::to_string(suite.threads)};
-  if (suite.device != "cpu") words.insert(words.end(), {"--device", suite.device, "--precision", suite.precision});
+  if (!o.device.empty()) words.insert(words.end(), {"--device", suite.device});
+  if (!o.precision.empty()) words.insert(words.end(), {"--precision", suite.precision});
   if (suite.train_flops > 0) words.insert(words.end(), {"--budget", Json(suite.train_flops).dump()});
   words.insert(words.end(), {"--data", o.data_dir.string(), "--out", o.out.string()});
   if (o.analysis) words.push_back("--analysis");

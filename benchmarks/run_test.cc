@@ -46,6 +46,20 @@ TEST_F(Run, IsDeterministicAndComplete) {
   EXPECT_EQ(switchyard({"report", (directory / "empty").string()}).code, 2);
 }
 
+// A suite for devices runs on the CPU when asked to, is then the same cell as one that never spoke of devices, and its
+// command says so.
+TEST_F(Run, ASuiteForDevicesRunsOnTheCpu) {
+  const Json one = {{"routers", {{{"id", "random"}}}}};
+  Json for_devices = one;
+  for_devices["device"] = "cuda", for_devices["precision"] = "bf16";
+  ASSERT_EQ(run(suite(one), out).code, 0);
+  const Said said = run(suite(for_devices), directory / "again", {"--device", "cpu"});
+  ASSERT_EQ(said.code, 0) << said.err;
+  const Json a = records(out).begin()->second, b = records(directory / "again").begin()->second;
+  EXPECT_EQ(report::without_timing(a), report::without_timing(b));
+  EXPECT_NE(b["command"].dump().find("\"--device\",\"cpu\""), std::string::npos) << b["command"].dump();
+}
+
 // Proves that whatever a plugin does is a recorded result with its reason, that the cells after it still run, that the
 // exit code is 1 and that nothing but records and the summary is left behind.
 TEST_F(Run, GoesOnWhateverAPluginDoes) {
