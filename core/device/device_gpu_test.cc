@@ -98,6 +98,7 @@ TEST_F(OnADevice, StreamsHaveRoomAndTimePasses) {
 TEST_F(OnADevice, GraphsRefuseWhatWaits) {
   Stream stream;
   EXPECT_THROW(DeviceGraph(stream, [&] { stream.wait(); }), DeviceError);
+  EXPECT_THROW(DeviceGraph(stream, [&] { DeviceMemory(0, 1000); }), DeviceError);
   stream.wait();
 }
 

@@ -247,6 +247,13 @@ std::vector<const float*> host_results(Block& b) {
   return all;
 }
 
+using Results = std::vector<std::pair<std::string, std::vector<float>>>;
+void expect_same_bits(const Results& got, const Results& want, const char* when) {
+  for (size_t i = 0; i < want.size(); ++i)
+    EXPECT_EQ(std::memcmp(got[i].second.data(), want[i].second.data(), 4 * want[i].second.size()), 0)
+        << want[i].first << " has other bits when " << when;
+}
+
 class DeviceBlock : public ::testing::TestWithParam<Case> {
  protected:
   void SetUp() override {
@@ -303,19 +310,14 @@ TEST_P(DeviceBlock, RepeatsAndReplaysBitForBit) {
   t.reset();
   t.enqueue();
   const auto again = t.results();
-  for (size_t i = 0; i < first.size(); ++i)
-    EXPECT_EQ(std::memcmp(again[i].second.data(), first[i].second.data(), 4 * first[i].second.size()), 0)
-        << first[i].first << " has other bits when repeated";
+  expect_same_bits(again, first, "repeated");
   const Load once = t.ffn.load();  // of both passes
   t.ffn.load().reset();
   const DeviceGraph graph(t.stream, [&] { t.enqueue(); });
   for (int replay = 0; replay < 2; ++replay) {
     t.reset();
     graph.launch(t.stream);
-    const auto replayed = t.results();
-    for (size_t i = 0; i < first.size(); ++i)
-      EXPECT_EQ(std::memcmp(replayed[i].second.data(), first[i].second.data(), 4 * first[i].second.size()), 0)
-          << first[i].first << " has other bits when replayed";
+    expect_same_bits(t.results(), first, "replayed");
   }
   EXPECT_EQ(t.ffn.load().kept, once.kept) << "two replays count like two passes";
   EXPECT_EQ(t.ffn.load().tokens, once.tokens);
@@ -373,9 +375,7 @@ TEST_P(Bf16Block, RepeatsBitForBit) {
   t.reset();
   t.enqueue();
   const auto again = t.results();
-  for (size_t i = 0; i < first.size(); ++i)
-    EXPECT_EQ(std::memcmp(again[i].second.data(), first[i].second.data(), 4 * first[i].second.size()), 0)
-        << first[i].first << " has other bits when repeated";
+  expect_same_bits(again, first, "repeated");
 }
 
 INSTANTIATE_TEST_SUITE_P(Plans, Bf16Block, ::testing::ValuesIn(bf16_cases()),
@@ -534,9 +534,7 @@ TEST_F(OnHopper, RepeatsBitForBit) {
   const DeviceGraph graph(t.stream, [&] { t.enqueue(); });
   t.reset(), graph.launch(t.stream);
   const auto again = t.results();
-  for (size_t i = 0; i < first.size(); ++i)
-    EXPECT_EQ(std::memcmp(again[i].second.data(), first[i].second.data(), 4 * first[i].second.size()), 0)
-        << first[i].first << " has other bits when replayed";
+  expect_same_bits(again, first, "replayed");
 }
 
 // By hand, for D 16, H 8, GELU with biases, eight rows at two of three experts. A number of an operand is 2 bytes, of

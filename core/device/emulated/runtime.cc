@@ -176,6 +176,8 @@ cudaError_t cudaDeviceSynchronize() {
 
 cudaError_t cudaMalloc(void** out, size_t bytes) {
   const std::lock_guard hold(lock());
+  for (const Queue* q : queues())
+    if (q->recording) return remember(cudaErrorStreamCaptureUnsupported);
   Memory& m = memory();
   const size_t pages = (bytes + kPage - 1) / kPage * kPage;
   auto& same = m.free[pages];
