@@ -52,8 +52,8 @@ Evaluation Evaluator::run(const EvaluationRequest& request) {
   }
   result.loss /= static_cast<double>(result.scored);
   result.accuracy = static_cast<double>(right) / static_cast<double>(result.scored);
+  moe::Site::drain(exec, sites);
   for (moe::Site* site : sites) {
-    site->drain(exec);
     result.load.push_back(site->load());
     site->load().reset();
   }

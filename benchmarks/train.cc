@@ -44,7 +44,7 @@ void Trainer::step() {
   }
   if (exec.stream) workload_.prepare(info.step + 1);
   loss_ = workload_.loss(exec);
-  for (moe::Site* site : workload_.sites()) site->drain(exec);
+  moe::Site::drain(exec, workload_.sites());
   budget_.spend_to(by_units_ ? static_cast<double>(units()) : flops());
   sum_router_values();
   step_seconds_.add(watch.seconds());
@@ -78,7 +78,6 @@ void Trainer::sum_router_values() {
   window_.loss += loss_;
   for (size_t s = 0; s < workload_.sites().size(); ++s) {
     moe::Site& site = *workload_.sites()[s];
-    site.load();  // a device's values come to the host with it
     for (size_t i = 0; i < window_.aux[s].size(); ++i) window_.aux[s][i] += static_cast<double>(site.aux_values()[i]);
     for (size_t i = 0; i < window_.metrics[s].size(); ++i)
       window_.metrics[s][i] += static_cast<double>(site.metric_values()[i]);

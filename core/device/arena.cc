@@ -1,5 +1,6 @@
 #include "core/device/arena.h"
 
+#include <algorithm>
 #include <cstdlib>
 #include <cstring>
 
@@ -16,28 +17,52 @@ int64_t zone_bytes(int64_t bytes) { return aligned(bytes) - bytes + kRedZone; } 
 
 void Arena::Free::operator()(uint8_t* p) const { std::free(p); }
 
-int Arena::reserve(std::string name, int64_t bytes) {
-  spans_.push_back({std::move(name), total_, bytes});
-  total_ += aligned(bytes) + kRedZone;
+int Arena::reserve(std::string name, int64_t bytes) { return reserve(std::move(name), bytes, false); }
+int Arena::reserve_reported(std::string name, int64_t bytes) { return reserve(std::move(name), bytes, true); }
+int Arena::reserve(std::string name, int64_t bytes, bool reported) {
+  int64_t& end = reported ? reported_ : total_;
+  spans_.push_back({std::move(name), end, bytes, reported});
+  end += aligned(bytes) + kRedZone;
   return static_cast<int>(spans_.size()) - 1;
+}
+
+void Arena::place_reported() {
+  for (Span& s : spans_)
+    if (s.reported) s.offset += total_;
 }
 
 void Arena::commit() {
   if (on_device()) return commit_on(device_);
-  if (total_ == 0) total_ = kAlign;
-  auto* p = static_cast<uint8_t*>(std::aligned_alloc(kAlign, total_));
-  if (!p) environment_error("cannot allocate ", total_ >> 20, " MiB; lower the batch size, width or number of experts");
+  place_reported();
+  const int64_t size = std::max(bytes(), kAlign);
+  auto* p = static_cast<uint8_t*>(std::aligned_alloc(kAlign, size));
+  if (!p) environment_error("cannot allocate ", size >> 20, " MiB; lower the batch size, width or number of experts");
   on_host_.reset(p);
-  std::memset(p, 0, total_);
+  std::memset(p, 0, size);
   for (const Span& s : spans_) std::memset(p + s.offset + s.bytes, kRedByte, zone_bytes(s.bytes));
 }
 
 void Arena::commit_on(int device) {
   device_ = device;
-  if (total_ == 0) total_ = kAlign;
-  on_device_ = DeviceMemory(device, total_);
-  device_set(base(), 0, total_);
+  place_reported();
+  const int64_t size = std::max(bytes(), kAlign);
+  on_device_ = DeviceMemory(device, size);
+  device_set(base(), 0, size);
+  if (reported_ > 0) {
+    fetched_ = HostMemory(reported_);
+    std::memset(fetched_.data(), 0, reported_);
+  }
   for (const Span& s : spans_) device_set(base() + s.offset + s.bytes, kRedByte, zone_bytes(s.bytes));
+}
+
+void Arena::fetch(Stream& stream) {
+  if (!fetched_.data()) return;
+  stream.copy(fetched_.data(), base() + total_, reported_);
+  stream.wait();
+}
+
+const void* Arena::reported_at(int handle) const {
+  return fetched_.data() ? static_cast<const uint8_t*>(fetched_.data()) + spans_[handle].offset - total_ : at(handle);
 }
 
 std::string Arena::overrun() const {

@@ -24,6 +24,8 @@ class Arena {
 
   // Reserve now, use after commit(). Returns a handle.
   int reserve(std::string name, int64_t bytes);
+  // The same for what a device leaves for the host to read: these lie side by side, so that one copy brings them all.
+  int reserve_reported(std::string name, int64_t bytes);
   // Allocates all reserved spans at once and fills them with zeros. Throws Error (environment) with the size asked when
   // there is not enough memory.
   void commit();
@@ -35,7 +37,15 @@ class Arena {
   T* as(int handle) const {
     return static_cast<T*>(at(handle));
   }
-  int64_t bytes() const { return total_; }
+  int64_t bytes() const { return total_ + reported_; }
+
+  // Brings all reported spans to the host and waits for what the stream does before. Nothing to do on the host.
+  void fetch(Stream& stream);
+  // A reported span as of the last fetch(); on the host the span itself. Zeros before the first.
+  template <class T>
+  const T* reported(int handle) const {
+    return static_cast<const T*>(reported_at(handle));
+  }
 
   // Name of the first span whose red zone was overwritten, or empty. The zones are always there. On a device this waits
   // for its work to end.
@@ -47,15 +57,20 @@ class Arena {
   };
   struct Span {
     std::string name;
-    int64_t offset, bytes;
+    int64_t offset, bytes;  // reported spans lie behind the others
+    bool reported;
   };
+  int reserve(std::string name, int64_t bytes, bool reported);
+  void place_reported();
+  const void* reported_at(int handle) const;
   uint8_t* base() const { return on_host_ ? on_host_.get() : static_cast<uint8_t*>(on_device_.data()); }
 
   int device_ = kHost;
   std::vector<Span> spans_;
-  int64_t total_ = 0;
+  int64_t total_ = 0, reported_ = 0;  // bytes of plain and of reported spans
   std::unique_ptr<uint8_t[], Free> on_host_;
   DeviceMemory on_device_;
+  HostMemory fetched_;
 };
 
 }  // namespace swy

@@ -7,6 +7,7 @@
 #include "core/device/arena.h"
 #include "core/device/device.h"
 #include "core/device/monitor.h"
+#include "core/device/sums.h"
 
 namespace swy {
 namespace {
@@ -40,6 +41,39 @@ TEST_F(OnADevice, EnqueuedWorkRunsInOrder) {
   EXPECT_EQ(back, std::vector<uint8_t>(1000, 3));
   device_copy(back.data(), from.data(), 1000);
   EXPECT_EQ(back, std::vector<uint8_t>(1000, 4));
+}
+
+// What a device reports comes with one fetch; sums tell each who asks what came since he asked last.
+TEST_F(OnADevice, ReportedSpansAreFetchedTogether) {
+  Arena arena(0);
+  DeviceSums<int64_t> counts(arena, "counts", 2);
+  arena.reserve("between", 1000);
+  DeviceSums<double> sums(arena, "sums", 1);
+  const int value = arena.reserve_reported("value", 1);
+  arena.commit();
+  Stream stream;
+  HostMemory sent(3 * sizeof(int64_t));
+  const auto set = [&](int64_t first, int64_t second, double sum) {
+    auto* to = static_cast<int64_t*>(sent.data());
+    to[0] = first, to[1] = second, std::memcpy(to + 2, &sum, sizeof sum);
+    stream.copy(counts.there(), to, 2 * sizeof(int64_t)), stream.copy(sums.there(), to + 2, sizeof sum);
+    stream.wait();
+  };
+  set(3, 4, 0.5);
+  stream.set(arena.at(value), 7, 1);
+  EXPECT_EQ(*arena.reported<uint8_t>(value), 0) << "nothing was fetched";
+  EXPECT_EQ(counts.added()[0], 0);
+  arena.fetch(stream);
+  EXPECT_EQ(*arena.reported<uint8_t>(value), 7);
+  EXPECT_EQ(counts.added()[1], 4);
+  EXPECT_EQ(counts.added()[1], 0) << "told twice";
+  set(13, 4, 2);
+  arena.fetch(stream);
+  const int64_t* added = counts.added();
+  EXPECT_EQ(added[0], 10);
+  EXPECT_EQ(added[1], 0);
+  EXPECT_EQ(sums.added()[0], 2) << "of both fetches: it was not asked after the first";
+  EXPECT_EQ(arena.overrun(), "");
 }
 
 // NVML, where it is, knows the device by the name that CUDA gives it.

@@ -165,7 +165,7 @@ void expect_same_training(const Config& c, const std::string& id) {
     EXPECT_NEAR(device.optimizer.grad_norm(), norm, 2e-4 * norm);
     expect_close(device.params(), host.params(), 5e-4, norm);
   }
-  for (moe::Site* s : device.sites()) s->drain(device.exec);
+  moe::Site::drain(device.exec, device.sites());
   EXPECT_NEAR(device.tally.total().flops, host.tally.total().flops, 1e-12 * host.tally.total().flops);
   const std::vector<float> before = read(device.params(), device.params()[0].value, 8);
   device.optimizer.swap_ema(device.exec);

@@ -41,7 +41,8 @@ CallMemory::CallMemory(Arena& arena, const SiteSpec& spec, const swy_site& site,
   count_ = span("plan.count", 1), dispatch_ = span("plan.dispatch", matrix), combine_ = span("plan.combine", matrix);
   mix_ = span("plan.mix", mixing), expert_x_ = span("plan.expert_x", rewritten);
   output_ = span("plan.output", adds_output() ? tokens * spec.width : 0);
-  aux_ = span("plan.aux", needs.n_aux), metric_ = span("plan.metric", needs.n_metrics);
+  aux_ = arena.reserve_reported(spec.name + ".plan.aux", needs.n_aux * kFloat);
+  metric_ = arena.reserve_reported(spec.name + ".plan.metric", needs.n_metrics * kFloat);
   dweight_ = span("dplan.weight", list), ddispatch_ = span("dplan.dispatch", matrix);
   dcombine_ = span("dplan.combine", matrix), dmix_ = span("dplan.mix", mixing);
   dexpert_x_ = span("dplan.expert_x", rewritten),

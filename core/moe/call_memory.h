@@ -46,6 +46,10 @@ class CallMemory {
   bool rewrites_input() const { return needs_.flags & SWY_REWRITES_INPUT; }
   bool adds_output() const { return needs_.flags & SWY_ADDS_OUTPUT; }
 
+  // As of the last forward; on a device of the arena's last fetch().
+  const float* aux() const { return arena_.reported<float>(aux_); }        // [n_aux]
+  const float* metric() const { return arena_.reported<float>(metric_); }  // [n_metrics]
+
   // The plan's gradient, for the dispatchers to write.
   float* dweight() const { return arena_.as<float>(dweight_); }      // [max_assign]
   float* ddispatch() const { return arena_.as<float>(ddispatch_); }  // [T, E*P]

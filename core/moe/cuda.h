@@ -22,19 +22,22 @@ struct TableMemory {
   int32_t *row_begin, *row_previous;
 };
 
-// A Load on a device, as one array; `recent` of RouterAtSite without the last two.
-struct LoadOnDevice {
-  int64_t* base = nullptr;
+// A Load as one array.
+template <class Number>
+struct LoadArray {
+  Number* base = nullptr;
   int32_t experts = 0;
-  SWY_HOST_DEVICE int64_t* kept() const { return base; }                  // [E]
-  SWY_HOST_DEVICE int64_t* dropped() const { return base + experts; }     // [E]
-  SWY_HOST_DEVICE int64_t* tokens() const { return base + 2 * experts; }  // and so on, one each
-  SWY_HOST_DEVICE int64_t* unrouted() const { return tokens() + 1; }
-  SWY_HOST_DEVICE int64_t* capacity() const { return tokens() + 2; }
-  SWY_HOST_DEVICE int64_t* forwards() const { return tokens() + 3; }
-  SWY_HOST_DEVICE double* violations() const { return reinterpret_cast<double*>(tokens() + 4); }
+  SWY_HOST_DEVICE Number* kept() const { return base; }                  // [E]
+  SWY_HOST_DEVICE Number* dropped() const { return base + experts; }     // [E]
+  SWY_HOST_DEVICE Number* tokens() const { return base + 2 * experts; }  // and so on, one each
+  SWY_HOST_DEVICE Number* unrouted() const { return tokens() + 1; }
+  SWY_HOST_DEVICE Number* capacity() const { return tokens() + 2; }
+  SWY_HOST_DEVICE Number* forwards() const { return tokens() + 3; }
+  SWY_HOST_DEVICE Number* violations() const { return tokens() + 4; }
   static int64_t size(int32_t experts) { return 2 * int64_t{experts} + 5; }  // elements
 };
+using LoadOnDevice = LoadArray<int64_t>;  // of one forward, without the last two
+using LoadSums = LoadArray<double>;       // of all of them; counts stay whole, being below 2^53
 
 // The memory of DispatchAssign. n = *(begin + E) is known on the device alone.
 struct AssignMemory {
@@ -60,7 +63,7 @@ void write_tables(Stream&, const BatchTables&, bool one_row, const int32_t* firs
 // ---- load ----
 void clear_load(Stream&, const LoadOnDevice&);
 // total.book(recent), and what update() will be told: untold [2 E], kept and dropped, when not null.
-void book_load(Stream&, const LoadOnDevice& recent, const LoadOnDevice& total, int32_t* untold);
+void book_load(Stream&, const LoadOnDevice& recent, const LoadSums& total, int32_t* untold);
 // Sets the rows of x[T, width] whose mask is 0 to zero; nothing where mask is null.
 void clear_padding(Stream&, const swy_batch&, int64_t width, float* x);
 

@@ -38,7 +38,8 @@ DispatchAssign::DispatchAssign(Arena& arena, const swy_site& site, const swy_nee
       max_rows_(std::min(int64_t{needs.capacity ? needs.capacity : site.max_capacity} * experts_ * site.max_groups,
                          needs.max_assign * tokens_per_row(site, row_kind_))),
       max_assign_(needs.max_assign),
-      pieces_(static_cast<int32_t>(pieces_per_row(site, row_kind_))) {
+      pieces_(static_cast<int32_t>(pieces_per_row(site, row_kind_))),
+      done_(arena, "assign.done", 6) {
   auto ints = [&](const char* name, int64_t n) {
     return arena.reserve(name, n * static_cast<int64_t>(sizeof(int32_t)));
   };
@@ -62,7 +63,6 @@ DispatchAssign::DispatchAssign(Arena& arena, const swy_site& site, const swy_nee
   token_cursor_ = ints("assign.token_cursor", device ? site.max_tokens : 0);
   real_ = ints("assign.real", device && coarse ? site.max_sequences : 0);
   dot_ = ints("assign.dot", device && coarse ? max_rows_ : 0);  // floats, as large
-  done_ = arena.reserve("assign.done", device ? 6 * static_cast<int64_t>(sizeof(int64_t)) : 0);
 }
 
 AssignMemory DispatchAssign::memory() const {
@@ -75,7 +75,7 @@ AssignMemory DispatchAssign::memory() const {
   a.used = ints(used_), a.group = ints(group_);
   a.token_begin = ints(token_begin_), a.token_rows = ints(token_rows_), a.cursor = ints(token_cursor_);
   a.histogram = ints(histogram_), a.order = ints(list_), a.claims = ints(claims_), a.taken = ints(taken_);
-  a.real = ints(real_), a.dot = arena_.as<float>(dot_), a.done = arena_.as<int64_t>(done_);
+  a.real = ints(real_), a.dot = arena_.as<float>(dot_), a.done = done_.there();
   return a;
 }
 
@@ -86,10 +86,7 @@ void DispatchAssign::pack(Stream& s, const swy_batch& batch, const swy_plan& pla
 
 void DispatchAssign::drain(const Exec& ex) {
   if (!ex.stream) return;
-  int64_t done[6];
-  ex.stream->wait();
-  device_copy(done, arena_.at(done_), sizeof done);
-  device_set(arena_.at(done_), 0, sizeof done);
+  const int64_t* done = done_.added();
   const double d = width_;
   for (const double size : {kFp32, kBf16}) {
     const int64_t* rows = done + (size == kFp32 ? 0 : 3);

@@ -11,6 +11,7 @@
 #include "core/abi/router.h"
 #include "core/device/arena.h"
 #include "core/device/exec.h"
+#include "core/device/sums.h"
 #include "core/moe/cuda.h"
 #include "core/moe/load.h"
 
@@ -23,7 +24,7 @@ class DispatchAssign {
   // REQUIRES: kToken has one expert.
   DispatchAssign(Arena&, const swy_site&, const swy_needs&, PackOrder order = PackOrder::kList);
   int64_t max_rows() const { return max_rows_; }  // most N of any plan
-  // Charges what was done on the stream's device since the last time to the router; waits.
+  // Charges to the router what was done on the stream's device since the last time, as of the arena's last fetch().
   void drain(const Exec&);
 
   // Applies capacity; adds to `load`. Everything below refers to this plan until the next call.
@@ -68,8 +69,9 @@ class DispatchAssign {
   int begin_, token_, expert_, entry_, keep_, used_, cursor_, token_begin_, token_rows_, group_;
   int row_first_, row_sequences_;  // coarse rows: the sequences of each, row by row
   int64_t max_assign_;
-  int32_t pieces_;                                                            // most of one entry
-  int histogram_, list_, claims_, taken_, token_cursor_, real_, dot_, done_;  // on a device (cuda.h, AssignMemory)
+  int32_t pieces_;                                                     // most of one entry
+  int histogram_, list_, claims_, taken_, token_cursor_, real_, dot_;  // on a device (cuda.h, AssignMemory)
+  DeviceSums<int64_t> done_;
 };
 
 }  // namespace swy::moe

@@ -31,22 +31,23 @@ void clear_load(Stream& s, const LoadOnDevice& load) {
   SWY_CUDA_CHECK(cudaMemsetAsync(load.base, 0, LoadOnDevice::size(load.experts) * sizeof(int64_t), queue(s)));
 }
 
-void book_load(Stream& s, const LoadOnDevice& recent, const LoadOnDevice& total, int32_t* untold) {
+void book_load(Stream& s, const LoadOnDevice& recent, const LoadSums& total, int32_t* untold) {
   blocks(s, 1, 256, [=] __device__(int64_t) {
     const int32_t experts = recent.experts;
     int64_t sum = 0, most = 0;
     for (int32_t e = static_cast<int32_t>(threadIdx.x); e < experts; e += 256) {
       const int64_t kept = recent.kept()[e], dropped = recent.dropped()[e];
       sum += kept, most = most > kept ? most : kept;
-      total.kept()[e] += kept, total.dropped()[e] += dropped;
+      total.kept()[e] += static_cast<double>(kept), total.dropped()[e] += static_cast<double>(dropped);
       if (untold) untold[e] += static_cast<int32_t>(kept), untold[experts + e] += static_cast<int32_t>(dropped);
     }
     sum = over_block(sum, Plus()), most = over_block(most, Larger());
     if (threadIdx.x > 0) return;
-    *total.tokens() += *recent.tokens(), *total.unrouted() += *recent.unrouted();
-    *total.capacity() += *recent.capacity();
+    *total.tokens() += static_cast<double>(*recent.tokens());
+    *total.unrouted() += static_cast<double>(*recent.unrouted());
+    *total.capacity() += static_cast<double>(*recent.capacity());
     if (sum == 0) return;
-    ++*total.forwards();
+    *total.forwards() += 1;
     *total.violations() += static_cast<double>(most) * experts / static_cast<double>(sum) - 1;
   });
 }

@@ -33,12 +33,12 @@ Experts::Experts(Arena& arena, int32_t width, int32_t hidden, ops::ActivationKin
       around_(around),
       activation_(activation),
       pre_columns_(ops::pre_columns(activation, hidden)),
-      max_rows_(max_rows) {
+      max_rows_(max_rows),
+      done_(arena, "experts.done", 8) {
   const auto row = static_cast<int64_t>(sizeof(float)), work_rows = arena.on_device() ? max_rows : kChunk * threads_;
   pre_ = arena.reserve("experts.pre", row * max_rows * pre_columns_);
   work_ = arena.reserve("experts.work", row * work_rows * hidden);
   mirror_ = arena.reserve("experts.mirror", row * work_rows * pre_columns_);
-  done_ = arena.reserve("experts.done", arena.on_device() ? 8 * static_cast<int64_t>(sizeof(int64_t)) : 0);
   const auto halves = [&](const char* name, bool wanted, int64_t n) {
     return arena.reserve(name, arena.on_device() && wanted && bf16_fits() ? n * static_cast<int64_t>(sizeof(Bf16)) : 0);
   };
@@ -56,7 +56,7 @@ bool Experts::takes_index(const Exec& ex) const {
 }
 
 int64_t* Experts::done(Pass pass, bool bf16) const {
-  return arena_.as<int64_t>(done_) + (bf16 ? 4 : 0) + (pass == Pass::kForward ? 0 : 2);
+  return done_.there() + (bf16 ? 4 : 0) + (pass == Pass::kForward ? 0 : 2);
 }
 
 void Experts::forward_chunk(const Exec& ex, int64_t n, const ExpertWeights& w, const float* x, float* pre, float* act,
@@ -195,10 +195,7 @@ double Experts::expert_bytes(Pass pass) const {
 
 void Experts::drain(const Exec& ex) {
   if (!ex.stream) return;
-  int64_t all[8];
-  ex.stream->wait();
-  device_copy(all, arena_.at(done_), sizeof all);
-  device_set(arena_.at(done_), 0, sizeof all);
+  const int64_t* all = done_.added();
   float some = 0;  // parameters that are there
   float* const b = b1_ ? &some : nullptr;
   const ExpertWeights w{&some, b, &some, b};

@@ -22,6 +22,7 @@
 
 #include "core/device/arena.h"
 #include "core/device/exec.h"
+#include "core/device/sums.h"
 #include "core/moe/cuda.h"
 #include "core/ops/bf16.h"
 #include "core/ops/ffn.h"
@@ -64,7 +65,7 @@ class Experts {
   // As backward. The weights as they were in forward.
   void backward_bf16(const Exec&, int32_t experts, const int64_t* begin, const ExpertGrads&, const ops::Bf16* x,
                      const int32_t* token, ops::Bf16* dy);
-  // Charges what was done on the stream's device since the last time; waits.
+  // Charges what was done on the stream's device since the last time, as of the arena's last fetch().
   void drain(const Exec&);
 
  private:
@@ -94,8 +95,9 @@ class Experts {
   int64_t pre_columns_;  // H or 2 H
   int64_t max_rows_;
   // Spans: pre-activations [N, H or 2 H]; per-thread chunks [kChunk, H], [kChunk, H or 2 H], on a device all of [N, H],
-  // [N, H or 2 H]; there, what was done [8]; bf16 copies of W1 and W2, and of fp32 rows and their gradients [N, D].
-  int pre_, work_, mirror_, done_, w1_, w2_, rows_, drows_;
+  // [N, H or 2 H]; bf16 copies of W1 and W2, and of fp32 rows and their gradients [N, D].
+  int pre_, work_, mirror_, w1_, w2_, rows_, drows_;
+  DeviceSums<int64_t> done_;                   // [8]
   const float *b1_ = nullptr, *b2_ = nullptr;  // of the last call on a device
 };
 

@@ -16,7 +16,8 @@ LentExperts::LentExperts(Arena& arena, const SiteSpec& spec, int64_t max_rows, L
       count_(spec.experts),
       max_rows_(max_rows),
       load_(load),
-      experts_(arena, spec.width, spec.hidden, spec.activation, max_rows, spec.experts) {
+      experts_(arena, spec.width, spec.hidden, spec.activation, max_rows, spec.experts),
+      done_(arena, "lent.done", 4) {
   const int64_t matrix = max_rows * width_ * static_cast<int64_t>(sizeof(float));
   constexpr auto kIndex = static_cast<int64_t>(sizeof(int64_t));
   begin_ = arena.reserve("lent.begin", SWY_EXPERTS_CALLS * (count_ + 1) * kIndex);
@@ -27,7 +28,6 @@ LentExperts::LentExperts(Arena& arena, const SiteSpec& spec, int64_t max_rows, L
   };
   histogram_ = ints("lent.histogram", count_ * assign_chunks(max_rows));
   claims_ = ints("lent.claims", SWY_EXPERTS_CALLS * (count_ + 1)), taken_ = ints("lent.taken", count_);
-  done_ = arena.reserve("lent.done", arena.on_device() ? 4 * kIndex : 0);
 }
 
 AssignMemory LentExperts::list_of(int32_t call) const {
@@ -41,10 +41,7 @@ AssignMemory LentExperts::list_of(int32_t call) const {
 void LentExperts::drain(const Exec& ex) {
   if (!ex.stream) return;
   experts_.drain(ex);
-  int64_t done[4];
-  ex.stream->wait();
-  device_copy(done, arena_.at(done_), sizeof done);
-  device_set(arena_.at(done_), 0, sizeof done);
+  const int64_t* done = done_.added();
   float none = 0;
   const int32_t index = -1;
   for (const Pass pass : {Pass::kForward, Pass::kBackward}) {
@@ -77,7 +74,7 @@ void LentExperts::forward(const Exec& ex, int32_t call, int64_t n, const int32_t
   if (ex.stream) {
     if constexpr (kWithCuda) {
       const AssignMemory list = list_of(call);
-      auto* done = arena_.as<int64_t>(done_);
+      auto* done = done_.there();
       cuda::lent_pack(*ex.stream, list, from, index, begin, load_on_device_);
       cuda::lent_gather(*ex.stream, list, width_, x, in + from * width_, done);
       experts_.forward(ex, count_, begin, weights_, in, out);
@@ -118,7 +115,7 @@ void LentExperts::backward(const Exec& ex, int32_t call, int64_t n, const float*
   if (ex.stream) {
     if constexpr (kWithCuda) {
       const AssignMemory list = list_of(call);
-      auto* done = arena_.as<int64_t>(done_) + 2;
+      auto* done = done_.there() + 2;
       cuda::lent_gather(*ex.stream, list, width_, dy, out + from * width_, done);
       experts_.backward(ex, count_, begin, weights_, grads_, in, out);
       if (dx_add) cuda::lent_scatter_add(*ex.stream, list, width_, out + from * width_, dx_add, done + 1);

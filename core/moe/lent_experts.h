@@ -22,7 +22,7 @@ class LentExperts : public SiteExperts {
   // where a call on a device adds to the load.
   void begin(const ExpertWeights&, const ExpertGrads&, PlanHook*, const LoadOnDevice&);
 
-  // Charges what was done on the stream's device since the last time; waits.
+  // Charges what was done on the stream's device since the last time, as of the arena's last fetch().
   void drain(const Exec&);
 
   void forward(const Exec&, int32_t call, int64_t n, const int32_t* index, const float* x, float* y) override;
@@ -45,7 +45,8 @@ class LentExperts : public SiteExperts {
   // The rows of later calls follow those of earlier ones.
   int begin_, order_, in_, out_;
   // On a device: lists of AssignMemory, claims and taken by call; [4] rows gathered and put back, forward and backward.
-  int histogram_, claims_, taken_, done_;
+  int histogram_, claims_, taken_;
+  DeviceSums<int64_t> done_;
   AssignMemory list_of(int32_t call) const;
 };
 

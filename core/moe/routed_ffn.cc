@@ -245,7 +245,7 @@ void RoutedFfn::backward(const Exec& ex, const StepInfo& info, const SequenceBat
   impl_->backward(ex, info, sequences, x, dy, dx_add, dresidual_add);
 }
 
-void RoutedFfn::drain(const Exec& ex) {
+void RoutedFfn::charge_done(const Exec& ex) {
   if (impl_->assign) impl_->assign->drain(ex);
   impl_->experts->drain(ex);
   if (impl_->lent) impl_->lent->drain(ex);

@@ -30,9 +30,9 @@ class RoutedFfn : public Site {
   void backward(const Exec&, const StepInfo&, const SequenceBatch&, const float* x, const float* dy, float* dx_add,
                 float* dresidual_add = nullptr);
   Kept kept() const override;  // of a forward on a device: brought to the host, waits
-  void drain(const Exec&) override;
 
  private:
+  void charge_done(const Exec&) override;
   struct Impl;
   std::unique_ptr<Impl> impl_;
 };

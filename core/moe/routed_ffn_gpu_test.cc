@@ -272,6 +272,7 @@ TEST_P(DeviceBlock, AgreesWithTheCpu) {
   for (size_t i = 0; i < got.size(); ++i) expect_close(got[i].second, want[i], kTolerance, got[i].first);
   EXPECT_EQ(t.arena.overrun(), "") << "written beyond its end";
 
+  t.ffn.drain(t.exec);
   const Load &device = t.ffn.load(), &host = t.host.ffn.load();
   EXPECT_EQ(device.kept, host.kept);
   EXPECT_EQ(device.dropped, host.dropped);
@@ -282,7 +283,6 @@ TEST_P(DeviceBlock, AgreesWithTheCpu) {
   EXPECT_NEAR(device.violations, host.violations, 1e-12);
   EXPECT_NEAR(t.ffn.aux_loss(), t.host.ffn.aux_loss(), kTolerance);
 
-  t.ffn.drain(t.exec);
   for (const Part part : {Part::kModel, Part::kExperts, Part::kRouter})
     for (const Pass pass : {Pass::kForward, Pass::kBackward}) {
       const Work &d = t.tally.of(part, pass), &h = t.host.tally.of(part, pass);
@@ -311,6 +311,7 @@ TEST_P(DeviceBlock, RepeatsAndReplaysBitForBit) {
   t.enqueue();
   const auto again = t.results();
   expect_same_bits(again, first, "repeated");
+  t.ffn.drain(t.exec);
   const Load once = t.ffn.load();  // of both passes
   t.ffn.load().reset();
   const DeviceGraph graph(t.stream, [&] { t.enqueue(); });
@@ -319,6 +320,7 @@ TEST_P(DeviceBlock, RepeatsAndReplaysBitForBit) {
     graph.launch(t.stream);
     expect_same_bits(t.results(), first, "replayed");
   }
+  t.ffn.drain(t.exec);
   EXPECT_EQ(t.ffn.load().kept, once.kept) << "two replays count like two passes";
   EXPECT_EQ(t.ffn.load().tokens, once.tokens);
 }
@@ -357,9 +359,9 @@ TEST_P(Bf16Block, AgreesWithTheCpu) {
   for (size_t i = 0; i < got.size(); ++i)
     expect_rounded(got[i].second, want[i], nullptr, kBlockRoundings, got[i].first);
   EXPECT_EQ(t.arena.overrun(), "") << "written beyond its end";
+  t.ffn.drain(t.exec);
   EXPECT_EQ(t.ffn.load().kept, t.host.ffn.load().kept) << "routers are not rounded";
 
-  t.ffn.drain(t.exec);
   const auto part = [](const Tally& tally, Part p, Pass pass) { return tally.of(p, pass); };
   for (const Pass pass : {Pass::kForward, Pass::kBackward})
     for (const Part p : {Part::kExperts, Part::kRouter})
@@ -559,6 +561,7 @@ TEST_F(OnADevice, Bf16ExpertsCountTheBytesTheyMove) {
     const Charge charge(tally, Part::kExperts, Pass::kBackward);
     experts.backward(ex, 3, first, {in(w1), in(b1), in(w2), in(b2)}, {in(w1), in(b1), in(w2), in(b2)}, in(x), in(y));
   }
+  arena.fetch(stream);
   experts.drain(ex);
   const double copies = 6 * 3 * (128 + 128);
   const double forward_row = 6 * 16 + 2 * (16 + 8 + 8) + 2 * 8 + 4 * 16;  // x made bf16; first product; second

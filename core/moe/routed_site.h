@@ -29,26 +29,24 @@ class Site {
   const char* acausal(int32_t phase) const {
     return phase == SWY_TRAIN ? router_.needs.acausal_train : router_.needs.acausal_score;
   }
-  // Accumulates over forwards until reset. What forwards on a device add is fetched by this call, which then waits for
-  // them, not through a reference taken earlier.
-  Load& load() {
-    router_.fetch();
-    return router_.load;
-  }
-  // Charges to the tally what depends on kept rows and was done on the device since the last time. They are counted
-  // there, as they are run (a replayed graph counts again), and nowhere else: whoever compares FLOPs with a budget asks
-  // here first, at the end of a step or an evaluation. Waits. Nothing to do for calls on the CPU.
-  virtual void drain(const Exec&) {}
+  // Accumulates over forwards until reset; on a device as of the last drain().
+  Load& load() { return router_.load; }
+  // Brings to the host what passes on a device have left there since the last time: load, auxiliary losses, metrics,
+  // and the work that depends on kept rows, which is charged to the tally. It is counted there as it is run (a replayed
+  // graph counts again) and nowhere else, so whoever compares FLOPs with a budget asks here first, at the end of a step
+  // or an evaluation. Waits. Nothing to do for calls on the CPU.
+  void drain(const Exec& ex) { drain(ex, {this}); }
+  static void drain(const Exec&, const std::vector<Site*>&);  // all with one transfer where they share an arena
   const std::vector<std::string>& aux_names() const { return router_.aux_names; }
-  // [n_aux] of the last forward; on a device as of the last load()
-  const float* aux_values() const { return router_.aux(); }
+  // [n_aux] of the last forward; on a device as of the last drain()
+  const float* aux_values() const { return router_.memory.aux(); }
   double aux_loss() const {  // their weighted sum
     double sum = 0;
     for (size_t i = 0; i < aux_names().size(); ++i) sum += double{router_.aux_weights[i]} * double{aux_values()[i]};
     return sum;
   }
   const std::vector<std::string>& metric_names() const { return router_.metric_names; }
-  const float* metric_values() const { return router_.metric(); }  // [n_metrics], the same
+  const float* metric_values() const { return router_.memory.metric(); }  // [n_metrics], the same
 
   // The pairs kept from the last forward's ASSIGN plan, packed by expert, for analysis and tests; none for other plans.
   struct Kept {
@@ -69,7 +67,21 @@ class Site {
  protected:
   Site(SiteSpec spec, Instance& router, Params& params, Arena& arena)
       : router_(std::move(spec), router, params, arena) {}
+  // Charges what the site's parts have counted on a device, as of the arena's last fetch().
+  virtual void charge_done(const Exec&) {}
   RouterAtSite router_;
 };
+
+inline void Site::drain(const Exec& ex, const std::vector<Site*>& sites) {
+  if (!ex.stream) return;
+  const Arena* fetched = nullptr;
+  for (Site* site : sites) {
+    Arena& arena = site->router_.arena();
+    if (&arena != fetched) arena.fetch(*ex.stream);
+    fetched = &arena;
+    site->router_.settle();
+    site->charge_done(ex);
+  }
+}
 
 }  // namespace swy::moe

@@ -1,7 +1,6 @@
 #include "core/moe/router_at_site.h"
 
 #include <algorithm>
-#include <bit>
 
 #include "core/base/error.h"
 #include "core/device/move.h"
@@ -45,16 +44,16 @@ RouterAtSite::RouterAtSite(SiteSpec s, Instance& router, Params& params, Arena& 
       params_(params),
       arena_(arena),
       untold_kept_(spec.experts),
-      untold_dropped_(spec.experts) {
+      untold_dropped_(spec.experts),
+      device_total_(arena, spec.name + ".load.total", LoadSums::size(spec.experts)) {
   check_supported(router.router(), needs, spec);
   declare();
   const auto span = [&](const char* name, int64_t bytes) {
     return arena.reserve(spec.name + "." + name, arena.on_device() ? bytes : 0);
   };
   const int64_t load_bytes = LoadOnDevice::size(spec.experts) * static_cast<int64_t>(sizeof(int64_t));
-  device_recent_ = span("load.recent", load_bytes), device_total_ = span("load.total", load_bytes);
+  device_recent_ = span("load.recent", load_bytes);
   device_untold_ = span("load.untold", 2 * static_cast<int64_t>(sizeof(int32_t)) * spec.experts);
-  aux_.resize(needs.n_aux), metric_.resize(needs.n_metrics);
 }
 
 void RouterAtSite::declare() {
@@ -116,7 +115,6 @@ swy_plan RouterAtSite::plan(const Exec& ex, const StepInfo& info, const swy_batc
   swy_exec call = memory.exec(own, info, needs.scratch_forward);
   if (ex.stream && hook)
     usage_error(spec.name, ": plans on a device cannot be looked at by a hook; run this on the CPU");
-  if (stream_ && stream_ != ex.stream) fetch();
   stream_ = ex.stream;
   set_zero(ex, p.aux, needs.n_aux);
   set_zero(ex, p.metric, needs.n_metrics);
@@ -138,7 +136,7 @@ void RouterAtSite::book(const Exec& ex, const StepInfo& info, const swy_batch& b
   const bool training = info.phase == SWY_TRAIN;
   if (ex.stream) {
     if constexpr (kWithCuda)
-      cuda::book_load(*ex.stream, recent_on_device(), {arena_.as<int64_t>(device_total_), spec.experts},
+      cuda::book_load(*ex.stream, recent_on_device(), {device_total_.there(), spec.experts},
                       training ? arena_.as<int32_t>(device_untold_) : nullptr);
     if (training) untold_tokens_ += b.mask ? real_tokens : b.x.shape[0];
     return;
@@ -152,21 +150,15 @@ void RouterAtSite::book(const Exec& ex, const StepInfo& info, const swy_batch& b
   untold_tokens_ += recent.tokens;
 }
 
-void RouterAtSite::fetch() {
-  if (!stream_) return;
-  stream_->wait();
-  std::vector<int64_t> total(static_cast<size_t>(LoadOnDevice::size(spec.experts)));
-  const auto bytes = static_cast<int64_t>(total.size() * sizeof(int64_t));
-  device_copy(total.data(), arena_.at(device_total_), bytes);
-  device_set(arena_.at(device_total_), 0, bytes);
-  const LoadOnDevice from{total.data(), spec.experts};
-  for (int32_t e = 0; e < spec.experts; ++e) load.kept[e] += from.kept()[e], load.dropped[e] += from.dropped()[e];
-  load.tokens += *from.tokens(), load.unrouted += *from.unrouted(), load.capacity += *from.capacity();
-  load.forwards += *from.forwards(), load.violations += std::bit_cast<double>(*(from.forwards() + 1));
-  const auto floats = [](std::vector<float>& to, const float* at) {
-    if (!to.empty()) device_copy(to.data(), at, static_cast<int64_t>(to.size() * sizeof(float)));
-  };
-  floats(aux_, memory.plan().aux), floats(metric_, memory.plan().metric);
+void RouterAtSite::settle() {
+  if (!arena_.on_device()) return;
+  const LoadArray<const double> from{device_total_.added(), spec.experts};
+  const auto whole = [](double count) { return static_cast<int64_t>(count); };
+  for (int32_t e = 0; e < spec.experts; ++e)
+    load.kept[e] += whole(from.kept()[e]), load.dropped[e] += whole(from.dropped()[e]);
+  load.tokens += whole(*from.tokens()), load.unrouted += whole(*from.unrouted());
+  load.capacity += whole(*from.capacity()), load.forwards += whole(*from.forwards());
+  load.violations += *from.violations();
 }
 
 void RouterAtSite::backward(const Exec& ex, const StepInfo& info, const swy_batch& b, const swy_plan& p, float* dx,

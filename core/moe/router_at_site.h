@@ -10,6 +10,7 @@
 #include "core/device/move.h"
 #include "core/device/params.h"
 #include "core/device/profiler_range.h"
+#include "core/device/sums.h"
 #include "core/moe/call_memory.h"
 #include "core/moe/cuda.h"
 #include "core/moe/load.h"
@@ -47,7 +48,7 @@ class RouterAtSite {
   const CallMemory memory;
   std::vector<std::string> aux_names, metric_names;
   std::vector<float> aux_weights;
-  Load load, recent;  // since reset(); of the last forward. On a device `recent` is empty and fetch() adds to `load`
+  Load load, recent;  // since reset(); of the last forward. On a device `recent` is empty and settle() adds to `load`
   StageObserver* observer = nullptr;
   PlanHook* hook = nullptr;
   SiteExperts* experts = nullptr;  // what the router may run by itself; null: nothing
@@ -72,11 +73,9 @@ class RouterAtSite {
   // into dx and dresidual [T, D]; dresidual may be null when the router does not read the residual stream.
   void backward(const Exec&, const StepInfo&, const swy_batch&, const swy_plan&, float* dx, float* dresidual);
 
-  // What the last forwards on a device left there, brought to the host: waits for them, adds to `load`, and refreshes
-  // aux() and metric(). Nothing when there were none.
-  void fetch();
-  const float* aux() const { return stream_ ? aux_.data() : memory.plan().aux; }           // [n_aux]
-  const float* metric() const { return stream_ ? metric_.data() : memory.plan().metric; }  // [n_metrics]
+  // Adds to `load` what forwards on a device have booked since the last time, as of the arena's last fetch().
+  void settle();
+  Arena& arena() const { return arena_; }
   const Stream* stream() const { return stream_; }  // of the last forward; null: it ran on the CPU
 
   const swy_router& router() const { return router_.router(); }
@@ -104,12 +103,12 @@ class RouterAtSite {
   std::vector<float> no_aux_;                          // [n_aux] zeros
   std::vector<int32_t> untold_kept_, untold_dropped_;  // what the router has not been told in update() yet
   int64_t untold_tokens_ = 0;
-  // On a device: `recent` and the sum since fetch(); [2 E] what update() has not been told, kept and dropped.
-  int device_recent_, device_total_, device_untold_;
-  Stream* stream_ = nullptr;
+  // On a device: `recent`; [2 E] what update() has not been told, kept and dropped; a LoadSums.
+  int device_recent_, device_untold_;
+  DeviceSums<double> device_total_;
+  const Stream* stream_ = nullptr;
   std::optional<Mirror<uint64_t>> seed_;  // once begin_step() was called
   int64_t seed_step_ = -1;
-  std::vector<float> aux_, metric_;  // as fetched
 };
 
 }  // namespace swy::moe
