@@ -48,8 +48,10 @@ void record(const Workload& workload, const Scored& s, TraceRecorder& recorder, 
   BatchLabels labels(s);
   recorder.begin(labels.tokens(), labels.counted());
   labels.record(recorder, predictions);
-  for (size_t i = 0; i < workload.sites().size(); ++i)
-    recorder.site(i, workload.sites()[i]->kept(), workload.sites()[i]->states());
+  for (size_t i = 0; i < workload.sites().size(); ++i) {
+    moe::Site& site = *workload.sites()[i];
+    recorder.site(i, site.kept(), recorder.wants_states(i) ? site.states() : nullptr);
+  }
 }
 
 struct FixedTextObserver : EvaluationObserver {

@@ -209,19 +209,7 @@ void Run::measure_robustness(const std::function<void(const Progress&)>& on_prog
   // Beside the model that is looked at: kept by the run that trained it, or by this one.
   const bool taken = !cell_.models.empty() && std::filesystem::exists(model_path(cell_, cell_.models));
   const std::filesystem::path folder = taken ? cell_.models : record_path_.parent_path();
-  // It looks into plans, which lie on the device: there the weights are brought to a model on the CPU.
-  Cell on_cpu = cell_;
-  std::unique_ptr<Workload> copy;
-  if (workload_->place().on_device()) {
-    on_cpu.suite.device = "cpu", on_cpu.suite.precision = "fp32";
-    copy = workload_->again(on_cpu.suite);
-    workload_->place().wait();
-    for (size_t i = 0; i < copy->params().all().size(); ++i) {
-      const Param &to = copy->params().all()[i], &from = workload_->params().all()[i];
-      if (to.size > 0) device_copy(to.value, from.value, to.size * int64_t{sizeof(float)});
-    }
-  }
-  RobustnessRun robustness(on_cpu, copy ? *copy : *workload_, early_model_path(cell_, folder));
+  RobustnessRun robustness(cell_, *workload_, early_model_path(cell_, folder));
   const Stopwatch watch;
   record_["robustness"] = robustness.run([&](size_t done, size_t all) {
     const double seconds = watch.seconds();

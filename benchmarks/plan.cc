@@ -73,11 +73,9 @@ Json overlaid(const RunOptions& o, Json j) {
   return j;
 }
 
-void check_device(const RunOptions& o, Suite& suite) {
+void check_device(Suite& suite) {
   Place::check(suite.device, suite.precision);
   if (suite.device == "cpu") return;
-  if (o.analysis)
-    usage_error("--analysis looks into every routing decision and runs on the CPU; leave it out or use --device cpu");
   suite.jobs = 1;  // cells of one device run one after the other
 }
 
@@ -109,7 +107,7 @@ Plan make_plan(const RunOptions& o) {
   plan.suite =
       parse_suite(overlaid(o, read_suite(o.suite).source), "the suite '" + o.suite + "' with the options given");
   Suite& suite = plan.suite;
-  check_device(o, suite);
+  check_device(suite);
   if (suite.threads == 0)
     suite.threads = std::max(1, static_cast<int>(std::thread::hardware_concurrency()) / suite.jobs);
 

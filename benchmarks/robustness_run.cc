@@ -111,10 +111,11 @@ Json RobustnessRun::with_capacity(const Condition& c) {
   }
   capacity["eval_factor"] = c.value * offered;
   const std::unique_ptr<Workload> other = workload_.again(suite);
+  workload_.place().wait();
   for (const Param& p : workload_.params().all()) {
     const Param* to = other->params().find(p.spec.name);
     if (!to || to->size != p.size) throw NotMeasured{"the router's tensors depend on the capacity"};
-    std::copy_n(p.value, p.size, to->value);
+    other->params().copy(p.size, p.value, to->value);
   }
   return evaluate(*other, c, nullptr);
 }
@@ -125,11 +126,15 @@ Json RobustnessRun::with_early_router(const Condition& c) {
   const model::SafetensorsFile early(early_model_);
   const std::unique_ptr<Workload> other = workload_.again(cell_.suite);
   bool any = false;
+  std::vector<float> value;
+  workload_.place().wait();
   for (const Param& p : workload_.params().all()) {
     const Param* to = other->params().find(p.spec.name);
-    std::copy_n(p.value, p.size, to->value);
+    other->params().copy(p.size, p.value, to->value);
     if (!of_router(p.spec.name)) continue;
-    early.read(p.spec.name, p.spec.shape, to->value);
+    value.resize(static_cast<size_t>(p.size));
+    early.read(p.spec.name, p.spec.shape, value.data());
+    other->params().copy(p.size, value.data(), to->value);
     any = true;
   }
   if (!any) throw NotMeasured{"the router has no tensors"};

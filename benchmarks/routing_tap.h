@@ -26,6 +26,7 @@ class RoutingTap : public EvaluationObserver, public moe::PlanHook {
   const std::vector<float>& losses() const { return losses_; }
 
   void see(const Workload&, const Scored&) override;
+  bool reads_states() const override { return fault_ && fault_->reads_states(); }
   void before(const moe::SiteSpec&, swy_batch&) override;
   void after(const moe::SiteSpec&, const swy_needs&, const swy_batch&, const swy_plan&) override;
   void lent(const moe::SiteSpec&, int64_t n, const int32_t* index, float* y) override;

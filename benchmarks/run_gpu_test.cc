@@ -78,7 +78,41 @@ TEST_F(DeviceRun, Bf16AndRobustness) {
   expect_same_results(device, host, 5e-2);
   EXPECT_EQ(device["environment"]["precision"], "bf16");
   ASSERT_EQ(device["robustness"]["cells"].size(), host["robustness"]["cells"].size());
-  expect_in("--analysis looks into", on("cuda", path, directory / "x", {"--analysis"}).err);
+}
+
+// Noise, attacks, faults, capacities and early routers work on the device on what was trained there; so does all that
+// --analysis looks at.
+TEST_F(DeviceRun, LooksIntoRoutingAsOnTheCpu) {
+  const Json attack = {{"name", "pgd"}, {"radius", 2}, {"steps", 2}};
+  const Json robustness = {
+      {"level", "full"}, {"corruptions", {"gaussian_noise"}}, {"attacks", Json::array({attack})}, {"images", 24}};
+  const std::string path = suite({{"routers", {{{"id", "softmax_token_choice"}}}}, {"robustness", robustness}});
+  const std::vector<std::string> more = {"--analysis", "--keep-models"};
+  ASSERT_EQ(on("cpu", path, directory / "cpu", more).code, 0);
+  const Said said = on("cuda", path, out, more);
+  ASSERT_EQ(said.code, 0) << said.err;
+  const auto host = records(directory / "cpu"), device = records(out);
+  ASSERT_EQ(device.size(), 1u);
+  for (const auto& [name, record] : device) {
+    SCOPED_TRACE(name);
+    const Json& other = host.at(name);
+    expect_same_results(record, other, 2e-3);
+    const Json &cells = record["robustness"]["cells"], &wanted = other["robustness"]["cells"];
+    ASSERT_EQ(cells.size(), wanted.size());
+    for (size_t i = 0; i < cells.size(); ++i) {
+      SCOPED_TRACE(wanted[i].dump());
+      ASSERT_EQ(cells[i].contains("loss"), wanted[i].contains("loss")) << cells[i];
+      if (!wanted[i].contains("loss")) continue;
+      const double want = wanted[i]["loss"];
+      EXPECT_NEAR(cells[i]["loss"].get<double>(), want, 1e-2 * want);
+      EXPECT_EQ(cells[i]["scored"], wanted[i]["scored"]);
+      ASSERT_EQ(cells[i].contains("churn"), wanted[i].contains("churn"));
+      if (wanted[i].contains("churn")) {
+        EXPECT_EQ(cells[i]["churn"][0]["tokens"], wanted[i]["churn"][0]["tokens"]);
+      }
+    }
+    ASSERT_EQ(record["analysis"].size(), other["analysis"].size());
+  }
 }
 
 }  // namespace

@@ -242,20 +242,26 @@ class VisionWorkload : public Workload {
     return n;
   }
 
-  // The attacker knows all: each of its steps is a forward and a backward pass of the model as it is used. On the CPU,
-  // where robustness is measured.
+  // The attacker knows all: each of its steps is a forward and a backward pass of the model as it is used.
   void attack(const moe::StepInfo& info, int64_t first, int64_t n) {
     Tally uncharged;
     const Exec ex = place_.exec(uncharged);
-    if (ex.stream) usage_error("attacks run on the CPU; use --device cpu");
     Batch& b = batches_[0];
-    shown_->attack->run(first, n, b.images.host(), [&](const float* images, float* dimages) {
-      vit_.forward(ex, info, images, static_cast<int32_t>(n));
+    const int64_t size = n * set_.image_size();
+    if (!dimages_) dimages_.emplace(place_.device(), test_batcher_.batch_size() * set_.image_size());
+    b.labels.send(ex, n);
+    shown_->attack->run(first, n, b.images.host(), [&](const float*, float* dimages) {
+      b.images.send(ex, size);
+      vit_.forward(ex, info, b.images.there(), static_cast<int32_t>(n));
       ops::cross_entropy(ex, n, config_.classes, 0, vit_.logits(), b.labels.there(), 1, loss_.there(),
                          dlogits_.there());
-      vit_.backward(ex, info, dlogits_.there(), dimages);
+      vit_.backward(ex, info, dlogits_.there(), dimages_->there());
       vit_.params().zero_grads(ex);
+      dimages_->fetch(ex, size);
+      place_.wait();
+      std::copy_n(dimages_->host(), size, dimages);
     });
+    moe::Site::drain(ex, vit_.sites());
   }
 
   // A known set, or "npy:IMAGES,LABELS": two arrays, as CIFAR-10.1 has them; paths from the data directory.
@@ -313,6 +319,7 @@ class VisionWorkload : public Workload {
   std::vector<float> confidence_;
   std::vector<int32_t> predicted_, cluster_;
   std::optional<Shown> shown_;
+  std::optional<Mirror<float>> dimages_;  // of an attack
 };
 
 data::ImageDataset without_images(const Json& shape) {

@@ -21,15 +21,15 @@ void DropTop::begin(moe::Stage stage) {
     return kept.expert[a] < kept.expert[b];
   });
   // First all are chosen, then all are dropped: tokens of one row share a weight.
-  size_t chosen = 0;
+  chosen_.clear();
   int32_t token = -1;
   int rank = 0;
   for (const int64_t i : order_) {
     rank = kept.token[i] == token ? rank + 1 : 0;
     token = kept.token[i];
-    if (rank < n_) order_[chosen++] = i;
+    if (rank < n_) chosen_.push_back(kept.entry[i]);
   }
-  for (size_t c = 0; c < chosen; ++c) site_.kept_weights()[kept.entry[order_[c]]] = 0;
+  site_.drop_entries(chosen_);
 }
 
 }  // namespace swy::bench

@@ -23,6 +23,7 @@ class DropTop : public moe::StageObserver {
   moe::Site& site_;
   int n_;
   std::vector<int64_t> order_;
+  std::vector<int32_t> chosen_;
 };
 
 // Rise of the evaluation loss (nats) when all tokens lose their first, and their first two experts, at one site.

@@ -2,6 +2,7 @@
 #pragma once
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <vector>
 
 #include "core/device/params.h"
@@ -17,10 +18,12 @@ struct ExpertProbe {
     int64_t size;        // of one expert
   };
   std::vector<Tensor> weights;  // all tensors "<site>.experts.*" with one slice for each expert; biases too
+  std::vector<std::shared_ptr<std::vector<float>>> copies;  // where they are, of a model on a device
 };
 constexpr int64_t kProbeRows = 256;
 
-// Of the parameters as they are when it is asked; they outlive it. Runs nothing for experts other than those of
+// Of the parameters as they are when it is asked; they outlive it. Those on a device are copied, once nothing works on
+// them. Runs nothing for experts other than those of
 // core/moe/experts.h (w1, w2 and, where the site has biases, b1, b2), and knows no weights of sites whose expert is a
 // block.
 ExpertProbe expert_probe(const Params&, const moe::SiteSpec&);

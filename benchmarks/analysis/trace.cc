@@ -94,6 +94,11 @@ void TraceRecorder::label(const std::string& name, const int32_t* of) {
   }
 }
 
+bool TraceRecorder::wants_states(size_t site) const {
+  const SiteRouting& s = trace_.sites.at(site);
+  return static_cast<int64_t>(s.states.size()) < limits_.states * s.width;
+}
+
 void TraceRecorder::site(size_t index, const moe::Site::Kept& kept, const float* states) {
   SiteRouting& s = trace_.sites.at(index);
   // By token (kept lies by expert), then by weight; equal weights by expert.
@@ -113,7 +118,7 @@ void TraceRecorder::site(size_t index, const moe::Site::Kept& kept, const float*
       s.weight.push_back(weight(order[at]));
     }
     s.begin.push_back(static_cast<int64_t>(s.expert.size()));
-    if (states && static_cast<int64_t>(s.states.size()) < limits_.states * s.width)
+    if (states && wants_states(index))
       s.states.insert(s.states.end(), states + t * s.width, states + (t + 1) * s.width);
   }
 }

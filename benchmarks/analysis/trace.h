@@ -74,6 +74,7 @@ class TraceRecorder {
 
   int64_t tokens() const { return tokens_; }  // recorded so far
   bool full() const { return tokens_ >= limits_.tokens; }
+  bool wants_states(size_t site) const;
   // Throws Error (environment) when a column or a site was left out of a batch.
   const RoutingTrace& trace() const;
 

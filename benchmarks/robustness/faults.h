@@ -15,6 +15,7 @@ class NoisyStates : public moe::PlanHook {
  public:
   NoisyStates(double size, uint64_t seed) : size_(size), seed_(seed) {}
   void reset() { calls_ = 0; }
+  bool reads_states() const override { return true; }
   void before(const moe::SiteSpec&, swy_batch&) override;
 
  private:

@@ -126,8 +126,16 @@ void Params::commit(uint64_t seed) {
     }
     drawn.resize(static_cast<size_t>(p.size));
     initialise(p.spec, seed, drawn.data());
-    if (p.size > 0) device_copy(p.value, drawn.data(), p.size * static_cast<int64_t>(sizeof(float)));
+    copy(p.size, drawn.data(), p.value);
   }
+}
+
+void Params::copy(int64_t n, const float* from, float* to) const {
+  const int64_t bytes = n * int64_t{sizeof(float)};
+  if (values_.on_device() && bytes > 0)
+    device_copy(to, from, bytes);
+  else if (bytes > 0)
+    std::memcpy(to, from, static_cast<size_t>(bytes));
 }
 
 const Param* Params::find(const std::string& name) const {

@@ -52,6 +52,9 @@ class Params {
   void zero_grads(const Exec&);                    // enqueued on a device
   int device() const { return values_.device(); }  // where everything lies; Arena::kHost: in host memory
   int64_t trainable_count() const;                 // elements
+  // n numbers between arrays that lie where these do, or to or from host memory. On a device the caller has waited for
+  // whatever works on them, and this waits for the copy.
+  void copy(int64_t n, const float* from, float* to) const;
 
  private:
   std::vector<Param> list_;

@@ -55,15 +55,6 @@ bool belongs_to_optimizer(const std::string& name) {
   return name.rfind("adam_m/", 0) == 0 || name.rfind("adam_v/", 0) == 0 || name.rfind("ema/", 0) == 0;
 }
 
-// Tensors that lie on a device go through the host.
-void copy_to_or_from(const Params& params, void* to, const void* from, int64_t size) {
-  const int64_t bytes = size * int64_t{sizeof(float)};
-  if (params.device() == Arena::kHost)
-    std::memcpy(to, from, static_cast<size_t>(bytes));
-  else if (bytes > 0)
-    device_copy(to, from, bytes);
-}
-
 // 17 significant digits bring every double back exactly.
 std::string tally_text(const Tally& tally) {
   std::string text;
@@ -215,7 +206,7 @@ void save_checkpoint(const std::filesystem::path& path, const Params& params, Op
     const float* data = s.data;
     if (params.device() != Arena::kHost) {
       std::vector<float>& copied = copies.emplace_back(static_cast<size_t>(s.size));
-      copy_to_or_from(params, copied.data(), s.data, s.size);
+      params.copy(s.size, s.data, copied.data());
       data = copied.data();
     }
     tensors.push_back({s.name, *s.shape, data});
@@ -247,7 +238,7 @@ Metadata load_checkpoint(const std::filesystem::path& path, Params& params, Opti
   for (const Slot& s : slots) {
     read.resize(static_cast<size_t>(s.size));
     file.read(s.name, *s.shape, read.data());
-    copy_to_or_from(params, s.data, read.data(), s.size);
+    params.copy(s.size, read.data(), s.data);
   }
   if (optimizer) optimizer->set_steps(steps);
   tally = saved;

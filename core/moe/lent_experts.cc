@@ -80,6 +80,7 @@ void LentExperts::forward(const Exec& ex, int32_t call, int64_t n, const int32_t
       experts_.forward(ex, count_, begin, weights_, in, out);
       set_zero(ex, y, n * width_);
       cuda::lent_scatter_add(*ex.stream, list, width_, out + from * width_, y, done + 1);
+      if (hook_) hook_->lent(spec_, n, index, y);
     }
     return;
   }

@@ -124,7 +124,7 @@ struct RoutedFfn::Impl {
     const Charge charge(*ex.tally, Part::kRouter, Pass::kForward);
     residual = stream;
     const swy_batch b = memory.batch(ex, info.phase, sequences, x, residual);
-    if (lent) lent->begin(weights(), grads(), router.hook, router.recent_on_device());
+    if (lent) lent->begin(weights(), grads(), router.hook_of(ex), router.recent_on_device());
     const swy_plan p = router.plan(ex, info, b);
     const float* source = memory.rewrites_input() ? p.expert_x : x;
     auto *in = arena.as<float>(packed), *result = arena.as<float>(out);

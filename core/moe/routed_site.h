@@ -55,11 +55,12 @@ class Site {
     const float* weight;                    // by entry
   };
   virtual Kept kept() const = 0;
-  // The same weights, by entry, for observers that ask what a forward is without some of them: what Stage::kCombine
-  // finds there is what counts.
-  float* kept_weights() { return router_.memory.plan().weight; }
-  // x [T, D] as the router saw it in the last forward: the model's own, overwritten by its next pass.
-  const float* states() const { return router_.states; }
+  // Sets the weights of these entries of the last forward's list to 0, for observers that ask what a forward is without
+  // them: what Stage::kCombine finds there is what counts. Waits for a device.
+  void drop_entries(const std::vector<int32_t>& entries);
+  // x [T, D] that the site got in the last forward: the model's own, overwritten by its next pass. Of a forward on a
+  // device a copy on the host, made now; waits.
+  const float* states();
 
   void hook(PlanHook* hook) { router_.hook = hook; }                      // null: nobody; outlives its calls
   void observe(StageObserver* observer) { router_.observer = observer; }  // null: nobody; outlives what it sees
@@ -70,18 +71,9 @@ class Site {
   // Charges what the site's parts have counted on a device, as of the arena's last fetch().
   virtual void charge_done(const Exec&) {}
   RouterAtSite router_;
-};
 
-inline void Site::drain(const Exec& ex, const std::vector<Site*>& sites) {
-  if (!ex.stream) return;
-  const Arena* fetched = nullptr;
-  for (Site* site : sites) {
-    Arena& arena = site->router_.arena();
-    if (&arena != fetched) arena.fetch(*ex.stream);
-    fetched = &arena;
-    site->router_.settle();
-    site->charge_done(ex);
-  }
-}
+ private:
+  std::vector<float> on_host_;  // of a device: what was asked for last
+};
 
 }  // namespace swy::moe

@@ -113,8 +113,6 @@ swy_plan RouterAtSite::plan(const Exec& ex, const StepInfo& info, const swy_batc
   Exec own = ex;
   own.experts = experts, own.seed_there = seed_of(ex, info);
   swy_exec call = memory.exec(own, info, needs.scratch_forward);
-  if (ex.stream && hook)
-    usage_error(spec.name, ": plans on a device cannot be looked at by a hook; run this on the CPU");
   stream_ = ex.stream;
   set_zero(ex, p.aux, needs.n_aux);
   set_zero(ex, p.metric, needs.n_metrics);
@@ -122,14 +120,21 @@ swy_plan RouterAtSite::plan(const Exec& ex, const StepInfo& info, const swy_batc
   if constexpr (kWithCuda)
     if (ex.stream) cuda::clear_load(*ex.stream, recent_on_device());
   swy_batch seen = b;
-  if (hook) hook->before(spec, seen);
+  PlanHook* const asked = hook_of(ex);
+  if (asked) asked->before(spec, seen);
   stage(Stage::kRouter, [&] {
     const FullPrecision full(ex.stream);
     router_.forward(call, seen, state(), p);
   });
-  if (hook) hook->after(spec, needs, seen, p);
-  states = static_cast<const float*>(b.x.data);
+  if (asked) asked->after(spec, needs, seen, p);
+  states = static_cast<const float*>(b.x.data), state_rows = b.x.shape[0];
   return p;
+}
+
+PlanHook* RouterAtSite::hook_of(const Exec& ex) {
+  if (!ex.stream || !hook) return hook;
+  if (!carried_ || &carried_->hook() != hook) carried_.emplace(*hook, *ex.stream);
+  return &*carried_;
 }
 
 void RouterAtSite::book(const Exec& ex, const StepInfo& info, const swy_batch& b, int64_t real_tokens) {

@@ -14,6 +14,7 @@
 #include "core/moe/call_memory.h"
 #include "core/moe/cuda.h"
 #include "core/moe/load.h"
+#include "core/moe/hook_on_device.h"
 #include "core/moe/plan_hook.h"
 #include "core/moe/site.h"
 #include "core/plugin/instance.h"
@@ -50,9 +51,10 @@ class RouterAtSite {
   std::vector<float> aux_weights;
   Load load, recent;  // since reset(); of the last forward. On a device `recent` is empty and settle() adds to `load`
   StageObserver* observer = nullptr;
-  PlanHook* hook = nullptr;
+  PlanHook* hook = nullptr;        // null: nobody
   SiteExperts* experts = nullptr;  // what the router may run by itself; null: nothing
-  const float* states = nullptr;   // [T, D] x of the last forward, for as long as the model keeps it
+  const float* states = nullptr;   // x of the last forward, for as long as the model keeps it
+  int64_t state_rows = 0;          // its T
 
   // ---- training steps on a device ----
   // Enqueues what a recorded step will find there in place of its own number: the seed of this step's calls. Once per
@@ -67,6 +69,9 @@ class RouterAtSite {
   void book(const Exec&, const StepInfo&, const swy_batch&, int64_t real_tokens);  // `recent` has happened
   LoadOnDevice recent_on_device() const { return {arena_.as<int64_t>(device_recent_), spec.experts}; }
 
+  // Who looks at calls like this one: the hook, or what carries them to it from a device.
+  PlanHook* hook_of(const Exec&);
+
   // ---- backward ----
   // The router's own backward pass from dL/dplan, which the dispatchers left in `memory`; in training the auxiliary
   // losses too, which no other phase has (attacks differentiate the model as it is used). Adds into its gradients and
@@ -76,7 +81,7 @@ class RouterAtSite {
   // Adds to `load` what forwards on a device have booked since the last time, as of the arena's last fetch().
   void settle();
   Arena& arena() const { return arena_; }
-  const Stream* stream() const { return stream_; }  // of the last forward; null: it ran on the CPU
+  Stream* stream() const { return stream_; }  // of the last forward; null: it ran on the CPU
 
   const swy_router& router() const { return router_.router(); }
 
@@ -106,7 +111,8 @@ class RouterAtSite {
   // On a device: `recent`; [2 E] what update() has not been told, kept and dropped; a LoadSums.
   int device_recent_, device_untold_;
   DeviceSums<double> device_total_;
-  const Stream* stream_ = nullptr;
+  Stream* stream_ = nullptr;
+  std::optional<HookOnDevice> carried_;
   std::optional<Mirror<uint64_t>> seed_;  // once begin_step() was called
   int64_t seed_step_ = -1;
 };
