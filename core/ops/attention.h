@@ -5,8 +5,10 @@
 // P is never stored: forward keeps one log-sum-exp per query row and backward recomputes P from it, tile by tile
 // (Dao et al., "FlashAttention", NeurIPS 2022). Work is split by (sequence, head) and every sum has one fixed order, so
 // the result does not depend on the thread count. On a device heads have at most 128 channels.
-// Shapes: qkv [T, 3*D] with columns q|k|v, head h in columns h*head_dim of each block; out [T, D]; lse [B, heads, S];
-// T = B * S, D = heads * head_dim.
+// Sequences are equally long or ragged: then `first` says where each one's rows begin, and one may have none.
+// Shapes: qkv [T, 3*D] with columns q|k|v, head h in columns h*head_dim of each block; out [T, D]; D = heads *
+// head_dim; T = B * S, or the rows of all sequences together. lse: sequence by sequence, [heads, tokens of this one]
+// each, which is [B, heads, S] where all are equally long.
 #pragma once
 #include <cstdint>
 
@@ -15,10 +17,19 @@
 namespace swy::ops {
 
 struct AttentionShape {
-  int32_t sequences, tokens;  // B, S: every sequence has the same length
+  int32_t sequences, tokens;  // B; S: the length of every sequence, or, where `first` is given, of the longest possible
   int32_t heads, head_dim;
   bool causal = false;  // token i sees tokens 0..i only
+  // [B + 1] ascending, where the call runs: sequence b has rows first[b] - first[0] up to first[b + 1] - first[0], no
+  // more than S. Rows beyond the last sequence's are left alone. Null: equally long.
+  const int32_t* first = nullptr;
 };
+
+// What either call counts for sequences of `rows` rows together, with `pairs` of a query and a key that it sees. On a
+// device ragged calls count nothing, because only the device knows how long the sequences are: who calls charges this
+// once it is known.
+Work attention_work(const AttentionShape&, double rows, double pairs);
+Work attention_backward_work(const AttentionShape&, double rows, double pairs);
 
 // Bytes of workspace that either call needs with up to `threads` threads (256-byte aligned, contents undefined). On a
 // device none is: workspace may be null.

@@ -132,6 +132,7 @@ __global__ void __launch_bounds__(kBlock)
   SWY_DYNAMIC_SHARED(uint4, room);
   const Tile<kDim> query{reinterpret_cast<Bf16*>(room)}, key{query.at + kOwn * kDim}, value{key.at + kOwn * kDim};
   const Head head(s, tiles, kOwn);
+  if (head.nowhere()) return;
   const float* q = qkv + head.packed;
   const int64_t first = head.first + threadIdx.x / kWarp * 16;
   float top[2] = {-INFINITY, -INFINITY}, total[2] = {}, sum[kDim / 8][4] = {};
@@ -199,6 +200,7 @@ __global__ void __launch_bounds__(kBlock)
   const Tile<kDim> own{reinterpret_cast<Bf16*>(room)}, own_d{own.at + kOwn * kDim}, other{own_d.at + kOwn * kDim},
       other_d{other.at + kOther * kDim};
   const Head head(s, tiles, kOwn);
+  if (head.nowhere()) return;
   const int64_t packed = 3 * head.width, first = head.first + threadIdx.x / kWarp * 16;
   const float *query = qkv + head.packed, *key = query + head.width, *value = key + head.width;
   const float* d = dout + head.plain;

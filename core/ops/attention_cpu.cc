@@ -101,20 +101,40 @@ struct Workspace {
   }
 };
 
-double pairs(const AttentionShape& s) {
-  const double n = s.tokens;
-  return extent(s.sequences, s.heads) * (s.causal ? n * (n + 1) / 2 : n * n);
+// Where a sequence is: its own shape, and its first row.
+struct Sequence {
+  AttentionShape shape;
+  int64_t row;
+  Sequence(const AttentionShape& s, int64_t b) : shape(s), row(s.first ? s.first[b] - s.first[0] : b * s.tokens) {
+    shape.sequences = 1, shape.first = nullptr;
+    if (s.first) shape.tokens = s.first[b + 1] - s.first[b];
+  }
+};
+
+// Counts the work of one call; false when there is nothing else to do.
+bool count_sequences(const Exec& ex, const AttentionShape& s, Work (*work)(const AttentionShape&, double, double)) {
+  if (s.first && ex.stream) return !ex.dry;
+  double rows = 0, pairs = 0;
+  for (int32_t b = 0; b < s.sequences; ++b) {
+    const double n = Sequence(s, b).shape.tokens;
+    rows += n, pairs += s.causal ? n * (n + 1) / 2 : n * n;
+  }
+  const Work w = work(s, rows, pairs);
+  return count(ex, w.flops, w.bytes);
 }
 
-// Runs body(sequence, head, workspace) for all heads of all sequences.
+// Runs body(sequence, head, workspace) for all heads of all sequences that have a token.
 template <class Body>
 void for_each_head(const AttentionShape& shape, void* workspace, Body&& body) {
   const int64_t floats = Workspace(shape, nullptr).floats;
   const int64_t head_work = int64_t{shape.tokens} * shape.tokens * shape.head_dim;
   parallel_for(int64_t{shape.sequences} * shape.heads, kThreadWork / std::max<int64_t>(head_work, 1) + 1,
                [&](int64_t begin, int64_t end) {
-                 const Workspace w(shape, static_cast<float*>(workspace) + omp_get_thread_num() * floats);
-                 for (int64_t i = begin; i < end; ++i) body(i / shape.heads, i % shape.heads, w);
+                 float* const room = static_cast<float*>(workspace) + omp_get_thread_num() * floats;
+                 for (int64_t i = begin; i < end; ++i) {
+                   const Sequence own(shape, i / shape.heads);
+                   if (own.shape.tokens > 0) body(own, i % shape.heads, Workspace(own.shape, room));
+                 }
                });
 }
 
@@ -210,30 +230,35 @@ int64_t attention_workspace_bytes(const AttentionShape& shape, int threads) {
   return Workspace(shape, nullptr).floats * threads * static_cast<int64_t>(sizeof(float));
 }
 
+Work attention_work(const AttentionShape& s, double rows, double pairs) {
+  return {pairs * s.heads * (4 * s.head_dim + 5), 4 * 4 * rows * extent(s.heads, s.head_dim)};
+}
+Work attention_backward_work(const AttentionShape& s, double rows, double pairs) {
+  return {pairs * s.heads * (10 * s.head_dim + 5), 4 * 8 * rows * extent(s.heads, s.head_dim)};
+}
+
 void attention(const Exec& ex, const AttentionShape& s, const float* qkv, float* out, float* lse, void* workspace) {
   const int64_t width = int64_t{s.heads} * s.head_dim;
-  const double elements = extent(s.sequences, s.tokens, width);
-  if (!count(ex, pairs(s) * (4 * s.head_dim + 5), 4 * 4 * elements)) return;
+  if (!count_sequences(ex, s, attention_work)) return;
   if constexpr (kWithCuda)
     if (ex.stream) return cuda::attention(*ex.stream, s, qkv, out, lse);
-  for_each_head(s, workspace, [&](int64_t b, int64_t h, const Workspace& w) {
-    const int64_t first = b * s.tokens;
-    forward_head(s, qkv + first * 3 * width + h * s.head_dim, 3 * width, out + first * width + h * s.head_dim, width,
-                 lse + (b * s.heads + h) * s.tokens, w);
+  for_each_head(s, workspace, [&](const Sequence& own, int64_t h, const Workspace& w) {
+    const int64_t at = own.row * width + h * s.head_dim, statistics = own.row * s.heads + h * own.shape.tokens;
+    forward_head(own.shape, qkv + own.row * 3 * width + h * s.head_dim, 3 * width, out + at, width, lse + statistics,
+                 w);
   });
 }
 
 void attention_backward(const Exec& ex, const AttentionShape& s, const float* qkv, const float* out, const float* lse,
                         const float* dout, float* dqkv, void* workspace) {
   const int64_t width = int64_t{s.heads} * s.head_dim;
-  const double elements = extent(s.sequences, s.tokens, width);
-  if (!count(ex, pairs(s) * (10 * s.head_dim + 5), 4 * 8 * elements)) return;
+  if (!count_sequences(ex, s, attention_backward_work)) return;
   if constexpr (kWithCuda)
     if (ex.stream) return cuda::attention_backward(*ex.stream, s, qkv, out, lse, dout, dqkv);
-  for_each_head(s, workspace, [&](int64_t b, int64_t h, const Workspace& w) {
-    const int64_t first = b * s.tokens, at = first * width + h * s.head_dim;
-    backward_head(s, qkv + first * 3 * width + h * s.head_dim, out + at, lse + (b * s.heads + h) * s.tokens, dout + at,
-                  dqkv + first * 3 * width + h * s.head_dim, width, w);
+  for_each_head(s, workspace, [&](const Sequence& own, int64_t h, const Workspace& w) {
+    const int64_t at = own.row * width + h * s.head_dim, packed = own.row * 3 * width + h * s.head_dim;
+    backward_head(own.shape, qkv + packed, out + at, lse + own.row * s.heads + h * own.shape.tokens, dout + at,
+                  dqkv + packed, width, w);
   });
 }
 

@@ -133,6 +133,7 @@ __global__ void __launch_bounds__(kThreads)
   float *query = room, *other = query + kTile * (kDim + kPad);
   float* weight = other + kTile * (kDim + kPad);
   const Head head(s, tiles, kTile);
+  if (head.nowhere()) return;
   const int x = threadIdx.x % kLanes, y = threadIdx.x / kLanes;
   const float* q = qkv + head.packed;
   float top[kRows], total[kRows], sum[kRows][kDim / kLanes] = {};
@@ -196,7 +197,7 @@ constexpr int64_t backward_bytes() {
   return 4 * (4 * kTile * (kDim + kPad) + kTile * (kTile + kPad));
 }
 
-// kKeys: own rows are keys, else queries. delta [B, heads, S] = <out, dout> by row.
+// kKeys: own rows are keys, else queries. delta = <out, dout> by row, as lse lies.
 template <int kDim, int kTile, bool kKeys>
 __global__ void __launch_bounds__(kThreads)
     attention_backward_kernel(AttentionShape s, int64_t tiles, const float* qkv, const float* lse, const float* delta,
@@ -207,6 +208,7 @@ __global__ void __launch_bounds__(kThreads)
   float *own = room, *own_d = own + kFloats, *other = own_d + kFloats;
   float *other_d = other + kFloats, *weight = other_d + kFloats;
   const Head head(s, tiles, kTile);
+  if (head.nowhere()) return;
   const int x = threadIdx.x % kLanes, y = threadIdx.x / kLanes;
   const int64_t packed = 3 * head.width;
   const float *query = qkv + head.packed, *key = query + head.width, *value = key + head.width;
@@ -273,12 +275,14 @@ void attention_backward(Stream& stream, const AttentionShape& s, const float* qk
   const int64_t tokens = s.tokens, heads = s.heads, dim = s.head_dim, rows = s.sequences * heads * tokens;
   auto* delta = stream.scratch<float>(rows);
   warps(stream, rows, [=] __device__(int64_t i, int lane) {
-    const int64_t t = i % tokens, h = i / tokens % heads, b = i / tokens / heads;
-    const int64_t first = ((b * tokens + t) * heads + h) * dim;
+    const int64_t t = i % tokens, h = i / tokens % heads;
+    const HeadRows head(s, i / tokens / heads, h);
+    if (t >= head.tokens) return;
+    const int64_t first = ((head.row + t) * heads + h) * dim;
     float sum = 0;
     for (int64_t c = lane; c < dim; c += kWarp) sum += out[first + c] * dout[first + c];
     sum = over_warp(sum, Plus());
-    if (lane == 0) delta[i] = sum;
+    if (lane == 0) delta[head.statistics + t] = sum;
   });
   if (stream.bf16) return attention_backward_bf16(stream, s, qkv, lse, delta, dout, dqkv);
   with_width(s, [&](auto channels, auto rows_of_tile) {

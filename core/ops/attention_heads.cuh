@@ -8,21 +8,35 @@
 
 namespace swy::ops::cuda {
 
-// Where a block works: one head of one sequence, own rows from `first` on.
-struct Head {
-  int64_t tokens, width, first, statistics;  // statistics: of the head's first row in lse and delta [B, heads, S]
-  int64_t packed, plain;                     // the head's first element in qkv [T, 3 * width] and in out [T, width]
+// Where a head of a sequence lies.
+struct HeadRows {
+  int64_t tokens, row;  // of the sequence: how many, and the first one's number
+  int64_t statistics;   // of the head's first row in lse and delta
+
+  __device__ HeadRows(const AttentionShape& s, int64_t sequence, int64_t head)
+      : tokens(s.first ? s.first[sequence + 1] - s.first[sequence] : s.tokens),
+        row(s.first ? s.first[sequence] - s.first[0] : sequence * s.tokens),
+        statistics(row * s.heads + head * tokens) {}
+};
+
+// Where a block works: one head of one sequence, own rows from `first` on; nowhere when the sequence ends before.
+struct Head : HeadRows {
+  int64_t width, first;
+  int64_t packed, plain;  // the head's first element in qkv [T, 3 * width] and in out [T, width]
   int dim;
   float scale;
 
   __device__ Head(const AttentionShape& s, int64_t tiles, int tile)
-      : tokens(s.tokens), width(int64_t{s.heads} * s.head_dim), first(blockIdx.x % tiles * tile), dim(s.head_dim) {
-    const int64_t pair = blockIdx.x / tiles, row = pair / s.heads * tokens, channel = pair % s.heads * dim;
-    statistics = pair * tokens;
+      : HeadRows(s, blockIdx.x / tiles / s.heads, blockIdx.x / tiles % s.heads),
+        width(int64_t{s.heads} * s.head_dim),
+        first(blockIdx.x % tiles * tile),
+        dim(s.head_dim) {
+    const int64_t channel = blockIdx.x / tiles % s.heads * dim;
     packed = row * 3 * width + channel;
     plain = row * width + channel;
     scale = 1.0f / sqrtf(static_cast<float>(dim));
   }
+  __device__ bool nowhere() const { return first >= tokens; }
 };
 
 __device__ inline bool sees(bool causal, int64_t tokens, int64_t query, int64_t key) {
@@ -56,7 +70,7 @@ void with_width(const AttentionShape& s, Body body) {
   body(integral_constant<int, 128>(), integral_constant<int, 32>());
 }
 
-// The same ops where products may round their inputs to bf16 (Stream::bf16). delta [B, heads, S] = <out, dout> by row.
+// The same ops where products may round their inputs to bf16 (Stream::bf16). delta = <out, dout> by row, as lse lies.
 void attention_bf16(Stream&, const AttentionShape&, const float* qkv, float* out, float* lse);
 void attention_backward_bf16(Stream&, const AttentionShape&, const float* qkv, const float* lse, const float* delta,
                              const float* dout, float* dqkv);

@@ -144,6 +144,47 @@ TEST(Attention, CountsPairs) {
   EXPECT_EQ(causal.total().flops, 2 * 3 * 36 * (4 * 4 + 5));
 }
 
+// Ragged sequences, some without a token, are the same bits and the same work as each of them by itself, whatever
+// number `first` starts from; rows beyond the last one are left alone.
+TEST(Attention, RaggedIsEachSequenceByItself) {
+  for (const bool causal : {false, true}) {
+    const std::vector<int32_t> first = {4, 4, 9, 10, 10, 61, 61};  // lengths 0, 5, 1, 0, 51, 0
+    const int64_t rows = 57, left_alone = 3, heads = 2, width = 2 * 20;
+    AttentionShape s{6, 64, heads, 20, causal, first.data()};
+    const auto qkv = draw(rows * 3 * width, 1), dout = draw(rows * width, 2);
+    Result ragged;
+    ragged.out.assign((rows + left_alone) * width, 7), ragged.lse.assign((rows + left_alone) * heads, 7);
+    ragged.dqkv.assign((rows + left_alone) * 3 * width, 7);
+    std::vector<float> work(attention_workspace_bytes(s, thread_count()) / sizeof(float), NAN);
+    attention(Exec{&ragged.forward}, s, qkv.data(), ragged.out.data(), ragged.lse.data(), work.data());
+    attention_backward(Exec{&ragged.backward}, s, qkv.data(), ragged.out.data(), ragged.lse.data(), dout.data(),
+                       ragged.dqkv.data(), work.data());
+
+    Result want;
+    Tally forward, backward;
+    for (size_t b = 0; b < 6; ++b) {
+      const int32_t from = first[b] - first[0], n = first[b + 1] - first[b];
+      const auto part = [&](const std::vector<float>& all, int64_t columns) {
+        return std::vector<float>(all.begin() + from * columns, all.begin() + (from + n) * columns);
+      };
+      const Result own = run({1, n, static_cast<int32_t>(heads), 20, causal}, part(qkv, 3 * width), part(dout, width));
+      want.out.insert(want.out.end(), own.out.begin(), own.out.end());
+      want.lse.insert(want.lse.end(), own.lse.begin(), own.lse.end());
+      want.dqkv.insert(want.dqkv.end(), own.dqkv.begin(), own.dqkv.end());
+      forward.add(own.forward), backward.add(own.backward);
+    }
+    want.out.resize(ragged.out.size(), 7), want.lse.resize(ragged.lse.size(), 7);
+    want.dqkv.resize(ragged.dqkv.size(), 7);
+    EXPECT_EQ(ragged.out, want.out);
+    EXPECT_EQ(ragged.lse, want.lse);
+    EXPECT_EQ(ragged.dqkv, want.dqkv);
+    EXPECT_EQ(ragged.forward.total().flops, forward.total().flops);
+    EXPECT_EQ(ragged.forward.total().bytes, forward.total().bytes);
+    EXPECT_EQ(ragged.backward.total().flops, backward.total().flops);
+    EXPECT_EQ(ragged.backward.total().bytes, backward.total().bytes);
+  }
+}
+
 // No sequences: nothing is touched.
 TEST(Attention, EmptyBatch) {
   Tally tally;
