@@ -17,4 +17,15 @@ void position_backward(Stream&, int32_t batch, int32_t tokens, int32_t width, co
 void mean_tokens(Stream&, int32_t batch, int32_t tokens, int32_t width, const float* x, float* pooled);
 void mean_tokens_backward(Stream&, int32_t batch, int32_t tokens, int32_t width, const float* dpooled, float* dx);
 
+// ---- routed blocks: kept rows in token order, as many as the device alone knows ----
+// first[b] = kept rows before sequence b, b in [0, B]. sequence_begin [B + 1]; token_begin [T + 1] kept rows before
+// each token.
+void find_sequences(Stream&, int32_t sequences, const int32_t* sequence_begin, const int32_t* token_begin,
+                    int32_t* first);
+// Sets the rows of x[rows, width] from *kept on to 0.
+void clear_rows_from(Stream&, const int32_t* kept, int64_t rows, int64_t width, float* x);
+// What a pass over the kept rows is charged for: done[0] += rows, done[1] += pairs of tokens that attend to each other,
+// done[2] += 1 if there is a row.
+void count_kept(Stream&, int32_t sequences, const int32_t* first, bool causal, int64_t* done);
+
 }  // namespace swy::model::cuda

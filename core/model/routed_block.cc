@@ -1,14 +1,18 @@
 // Forward and backward walk the packed rows in chunks of whole sequences that stay in the L2 cache, as the dense block
-// does. Neighbouring sequences with equally many kept tokens share one attention call, which is all of them when the
-// router takes a fixed number from each.
+// does. A device takes them at once. There the number of rows N is not known to the host: layers go over the most there
+// can be, M, which is N where the router fills every group. Rows from N on are cleared where they come in (x, the
+// stream, attention's outputs, dL/df), so that they stay finite and add zero to every gradient.
 #include "core/model/routed_block.h"
 
 #include <algorithm>
-#include <cstring>
 
 #include "core/base/error.h"
 #include "core/base/parallel.h"
+#include "core/device/move.h"
+#include "core/model/cuda.h"
+#include "core/moe/charge.h"
 #include "core/moe/dispatch_assign.h"
+#include "core/moe/kept_pairs.h"
 #include "core/ops/attention.h"
 #include "core/ops/ffn.h"
 #include "core/ops/gemm.h"
@@ -27,10 +31,12 @@ struct RoutedBlock::Impl {
   Layers layers;
   const BlockLayers block;
   moe::DispatchAssign dispatch;
-  const int32_t chunk_sequences;
+  moe::KeptPairs kept_pairs;
+  const int32_t chunk_sequences;                 // on the CPU
   int norm, mean, rstd, dnorm;                   // [T, D], [T], [T], [T, D]: LN1
   int x, mid, qkv, att, lse, pre, update, dmid;  // by kept row: LN1 output, stream after attention, ..., f
   int first;                                     // [B + 1] kept rows before each sequence
+  int done;                                      // on a device: [2, 3] what count_kept() adds up, forward and backward
   int c_norm, c_mean, c_rstd, c_wide, c_dwide, c_datt, c_attention;  // chunk workspaces
 
   Impl(moe::RouterAtSite& r, int32_t n_heads, Params& params, Arena& a)
@@ -48,12 +54,15 @@ struct RoutedBlock::Impl {
     att = floats("kept.attention", n * d), lse = floats("kept.lse", n * heads), pre = floats("kept.pre", n * h);
     update = floats("kept.update", n * d), dmid = floats("kept.dmid", n * d);
     first = arena.reserve(spec.name + ".kept.first", (spec.max_sequences + 1) * int64_t{sizeof(int32_t)});
-    const int64_t chunk = int64_t{chunk_sequences} * spec.sequence_tokens, wide = std::max(h, 3 * d);
+    done = arena.reserve(spec.name + ".kept.done", arena.on_device() ? 6 * int64_t{sizeof(int64_t)} : 0);
+    const int64_t chunk = arena.on_device() ? n : int64_t{chunk_sequences} * spec.sequence_tokens;
+    const int64_t wide = std::max(h, 3 * d);
     c_norm = floats("chunk.norm", chunk * d), c_mean = floats("chunk.mean", chunk);
     c_rstd = floats("chunk.rstd", chunk), c_datt = floats("chunk.dattention", chunk * d);
     c_wide = floats("chunk.wide", chunk * wide), c_dwide = floats("chunk.dwide", chunk * wide);
+    const ops::AttentionShape longest{1, spec.sequence_tokens, heads, spec.width / heads};
     c_attention = arena.reserve(spec.name + ".chunk.attention",
-                                ops::attention_workspace_bytes(attention_shape(1, spec.sequence_tokens), threads));
+                                arena.on_device() ? 0 : ops::attention_workspace_bytes(longest, threads));
   }
 
   int floats(const char* name, int64_t count) {
@@ -62,33 +71,57 @@ struct RoutedBlock::Impl {
   float* at(int handle, int64_t element = 0) const { return arena.as<float>(handle) + element; }
   float* value(int handle) const { return layers.value(handle); }
   float* grad(int handle) const { return layers.grad(handle); }
-  ops::AttentionShape attention_shape(int32_t sequences, int32_t tokens) const {
-    return {sequences, tokens, heads, spec.width / heads, false};
+
+  // What the host knows of a call before there is a plan.
+  struct Call {
+    int32_t sequences, longest;  // longest: most kept tokens of one sequence
+    int64_t rows;                // M
+  };
+  Call call(const moe::StepInfo& info, int32_t sequences) const {
+    const int32_t in_group = std::min(spec.group_sequences, sequences), last = sequences % spec.group_sequences;
+    const auto capacity = [&](int32_t of) {
+      return of > 0 ? router.memory.capacity(info.phase, of * spec.sequence_tokens) : 0;
+    };
+    const int64_t rows = int64_t{sequences / spec.group_sequences} * capacity(in_group) + capacity(last);
+    return {sequences, std::min(spec.sequence_tokens, capacity(in_group)), std::min(rows, dispatch.max_rows())};
   }
 
-  // body(first row, rows, first sequence, end) for each chunk of sequences; rows are packed ones.
+  // Some packed rows of whole sequences.
+  struct Chunk {
+    int64_t row, n;                                                       // first row, rows
+    ops::AttentionShape shape;                                            // of its sequences
+    const int32_t* end() const { return shape.first + shape.sequences; }  // where the number of rows so far is
+  };
+  Chunk chunk(const Call& c, int64_t row, int64_t n, int32_t s, int32_t end) const {
+    return {row, n, {end - s, c.longest, heads, spec.width / heads, false, arena.as<int32_t>(first) + s}};
+  }
+  // body(Exec, Chunk) for each chunk that has rows, charged to the experts.
   template <class Body>
-  void for_each_chunk(int32_t sequences, Body&& body) const {
+  void for_each_chunk(const Exec& ex, Pass pass, const Call& c, Body&& body) const {
+    const Charge charge(*ex.tally, Part::kExperts);
     const auto* row = arena.as<int32_t>(first);
-    for (int32_t s = 0; s < sequences; s += chunk_sequences) {
-      const int32_t end = std::min(s + chunk_sequences, sequences);
-      if (row[end] > row[s]) body(int64_t{row[s]}, int64_t{row[end] - row[s]}, s, end);
+    if (ex.stream) {
+      Tally ignored;  // of M rows; drain() charges N
+      Exec uncounted = ex;
+      uncounted.tally = &ignored;
+      body(uncounted, chunk(c, 0, c.rows, 0, c.sequences));
+      if constexpr (kWithCuda) cuda::count_kept(*ex.stream, c.sequences, row, false, done_in(pass));
+      return;
+    }
+    for (int32_t s = 0; s < c.sequences; s += chunk_sequences) {
+      const int32_t end = std::min(s + chunk_sequences, c.sequences);
+      if (row[end] > row[s]) body(ex, chunk(c, row[s], row[end] - row[s], s, end));
     }
   }
-  // body(shape, first row) for each run of sequences in [s, end) that keep equally many tokens.
-  template <class Body>
-  void for_each_run(int32_t s, int32_t end, Body&& body) const {
-    const auto* row = arena.as<int32_t>(first);
-    for (int32_t next = s; s < end; s = next) {
-      const int32_t tokens = row[s + 1] - row[s];
-      while (next < end && row[next + 1] - row[next] == tokens) ++next;
-      if (tokens > 0) body(attention_shape(next - s, tokens), int64_t{row[s]});
-    }
+  int64_t* done_in(Pass pass) const { return arena.as<int64_t>(done) + (pass == Pass::kForward ? 0 : 3); }
+  // On a device: the rows of x [n, width] that the chunk does not have.
+  void clear_rest(const Exec& ex, const Chunk& c, int64_t width, float* x) const {
+    if constexpr (kWithCuda)
+      if (ex.stream) cuda::clear_rows_from(*ex.stream, c.end(), c.n, width, x);
   }
 
   void forward(const Exec& ex, const moe::StepInfo& info, const moe::SequenceBatch& sequences, const float* stream,
                float* y) {
-    if (ex.stream) usage_error(spec.name, ": whole blocks are routed on the CPU alone; use FFN sites on a device");
     const Charge charge(*ex.tally, Part::kModel, Pass::kForward);
     const int64_t d = spec.width, tokens = int64_t{sequences.n_sequences} * spec.sequence_tokens;
     layers.normalise(ex, block.ln1, tokens, stream, at(norm), at(mean), at(rstd));
@@ -96,35 +129,49 @@ struct RoutedBlock::Impl {
     const swy_batch b = router.memory.batch(ex, info.phase, sequences, at(norm), stream);
     const swy_plan p = router.plan(ex, info, b);
     router.stage(moe::Stage::kDispatch, [&] {
-      dispatch.pack(b, p, router.recent);
-      for (int32_t s = 0; s <= b.n_sequences; ++s)
-        arena.as<int32_t>(first)[s] = dispatch.token_begin()[b.sequence_begin[s]];
+      pack(ex, b, p);
       dispatch.gather(ex, at(norm), at(x));
       dispatch.gather(ex, stream, at(mid));
     });
     router.stage(moe::Stage::kExperts, [&] {
-      const Charge expert_charge(*ex.tally, Part::kExperts);
-      for_each_chunk(b.n_sequences, [&](int64_t row, int64_t n, int32_t s, int32_t end) {
-        attention_forward(ex, row, n, s, end);
-        mlp_forward(ex, row, n);
-      });
+      for_each_chunk(ex, Pass::kForward, call(info, b.n_sequences),
+                     [&](const Exec& own, const Chunk& c) { forward_chunk(own, c); });
     });
     router.stage(moe::Stage::kCombine, [&] {
-      std::memcpy(y, stream, tokens * d * sizeof(float));
+      copy(ex, tokens * d, stream, y);
       dispatch.combine(ex, p, tokens, at(update), y);
     });
     router.book(ex, info, b, sequences.real_tokens);
   }
 
+  void pack(const Exec& ex, const swy_batch& b, const swy_plan& p) {
+    auto* row = arena.as<int32_t>(first);
+    if (!ex.stream) {
+      dispatch.pack(b, p, router.recent);
+      for (int32_t s = 0; s <= b.n_sequences; ++s) row[s] = dispatch.token_begin()[b.sequence_begin[s]];
+      return;
+    }
+    dispatch.pack(*ex.stream, b, p, router.recent_on_device());
+    if constexpr (kWithCuda)
+      cuda::find_sequences(*ex.stream, b.n_sequences, b.sequence_begin, dispatch.token_begin(), row);
+  }
+
+  // update = f
+  void forward_chunk(const Exec& ex, const Chunk& c) {
+    clear_rest(ex, c, spec.width, at(x, c.row * spec.width));
+    clear_rest(ex, c, spec.width, at(mid, c.row * spec.width));
+    attention_forward(ex, c);
+    mlp_forward(ex, c.row, c.n);
+  }
+
   // update = attn, mid += attn
-  void attention_forward(const Exec& ex, int64_t row, int64_t n, int32_t s, int32_t end) {
-    const int64_t d = spec.width;
+  void attention_forward(const Exec& ex, const Chunk& c) {
+    const int64_t d = spec.width, row = c.row, n = c.n;
     float *q = at(qkv, row * 3 * d), *attn = at(update, row * d);
     layers.project(ex, block.qkv, n, at(x, row * d), 0, q);
     ops::add_bias(ex, n, 3 * d, q, value(block.qkv.b), q);
-    for_each_run(s, end, [&](const ops::AttentionShape& shape, int64_t r) {
-      ops::attention(ex, shape, at(qkv, r * 3 * d), at(att, r * d), at(lse, r * heads), at(c_attention));
-    });
+    ops::attention(ex, c.shape, q, at(att, row * d), at(lse, row * heads), at(c_attention));
+    clear_rest(ex, c, d, at(att, row * d));
     layers.project(ex, block.proj, n, at(att, row * d), 0, attn);
     ops::add_bias(ex, n, d, attn, value(block.proj.b), attn);
     ops::axpby(ex, n * d, 1, attn, 1, at(mid, row * d));
@@ -149,15 +196,12 @@ struct RoutedBlock::Impl {
       const Charge router_charge(*ex.tally, Part::kRouter);
       const swy_batch b = router.memory.batch(ex, info.phase, sequences, at(norm), stream);
       const swy_plan p = router.memory.plan();
-      std::memset(at(dnorm), 0, tokens * d * sizeof(float));
+      set_zero(ex, at(dnorm), tokens * d);
       router.stage(moe::Stage::kCombine,
                    [&] { dispatch.combine_backward(ex, p, dstream, at(update), router.memory.dweight()); });
       router.stage(moe::Stage::kExperts, [&] {
-        const Charge expert_charge(*ex.tally, Part::kExperts);
-        for_each_chunk(b.n_sequences, [&](int64_t row, int64_t n, int32_t s, int32_t end) {
-          mlp_backward(ex, row, n);
-          attention_backward(ex, row, n, s, end);
-        });
+        for_each_chunk(ex, Pass::kBackward, call(info, b.n_sequences),
+                       [&](const Exec& own, const Chunk& c) { backward_chunk(own, c); });
       });
       router.stage(moe::Stage::kDispatch, [&] {
         dispatch.gather_backward(ex, tokens, at(update), at(dnorm));
@@ -166,6 +210,13 @@ struct RoutedBlock::Impl {
       router.backward(ex, info, b, p, at(dnorm), dstream);
     }
     layers.normalise_backward(ex, block.ln1, tokens, stream, at(mean), at(rstd), at(dnorm), dstream);
+  }
+
+  // From df in `update`: dx, in its place, and dmid.
+  void backward_chunk(const Exec& ex, const Chunk& c) {
+    clear_rest(ex, c, spec.width, at(update, c.row * spec.width));
+    mlp_backward(ex, c.row, c.n);
+    attention_backward(ex, c);
   }
 
   // From df in `update`: dmid, and df becomes dattn = df + dmid.
@@ -179,23 +230,52 @@ struct RoutedBlock::Impl {
     ops::bias_backward(ex, n, d, df, grad(block.mlp.fc2.b));
     layers.normalise(ex, block.ln2, n, u, in, at(c_mean), at(c_rstd));
     layers.project_backward(ex, block.mlp.fc1, n, in, dpre, in);
-    std::memset(du, 0, n * d * sizeof(float));
+    set_zero(ex, du, n * d);
     layers.normalise_backward(ex, block.ln2, n, u, at(c_mean), at(c_rstd), in, du);
     ops::axpby(ex, n * d, 1, du, 1, df);
   }
 
   // From dattn in `update`: dx, in its place.
-  void attention_backward(const Exec& ex, int64_t row, int64_t n, int32_t s, int32_t end) {
-    const int64_t d = spec.width;
+  void attention_backward(const Exec& ex, const Chunk& c) {
+    const int64_t d = spec.width, row = c.row, n = c.n;
     float *dattn = at(update, row * d), *datt = at(c_datt), *dqkv = at(c_wide);
     ops::bias_backward(ex, n, d, dattn, grad(block.proj.b));
     layers.project_backward(ex, block.proj, n, at(att, row * d), dattn, datt);
-    for_each_run(s, end, [&](const ops::AttentionShape& shape, int64_t r) {
-      ops::attention_backward(ex, shape, at(qkv, r * 3 * d), at(att, r * d), at(lse, r * heads), datt + (r - row) * d,
-                              dqkv + (r - row) * 3 * d, at(c_attention));
-    });
+    ops::attention_backward(ex, c.shape, at(qkv, row * 3 * d), at(att, row * d), at(lse, row * heads), datt, dqkv,
+                            at(c_attention));
+    clear_rest(ex, c, 3 * d, dqkv);
     ops::bias_backward(ex, n, 3 * d, dqkv, grad(block.qkv.b));
     layers.project_backward(ex, block.qkv, n, at(x, row * d), dqkv, dattn);
+  }
+
+  // ---- what a device did ----
+  void drain(const Exec& ex) {
+    if (!ex.stream) return;
+    dispatch.drain(ex);
+    int64_t all[6];
+    ex.stream->wait();
+    device_copy(all, arena.at(done), sizeof all);
+    device_set(arena.at(done), 0, sizeof all);
+    const Chunk none = chunk({}, 0, 0, 0, 0);
+    for (const Pass pass : {Pass::kForward, Pass::kBackward}) {
+      const bool forward = pass == Pass::kForward;
+      const int64_t* counts = all + (forward ? 0 : 3);
+      const auto rows = static_cast<double>(counts[0]), pairs = static_cast<double>(counts[1]);
+      {
+        const Charge account(*ex.tally, Part::kExperts, pass);
+        moe::charge_rows(*ex.tally, counts[0], counts[2], [&](const Exec& dry, int64_t n) {
+          Chunk some = none;
+          some.n = n;
+          forward ? forward_chunk(dry, some) : backward_chunk(dry, some);
+        });
+        const Work w = (forward ? ops::attention_work : ops::attention_backward_work)(none.shape, rows, pairs);
+        ex.tally->add(w.flops, w.bytes);
+      }
+      if (forward) continue;
+      const Charge account(*ex.tally, Part::kRouter, pass);
+      const Work w = dispatch.gather_backward_rows_work(rows);  // the second one
+      ex.tally->add(w.flops, w.bytes);
+    }
   }
 };
 
@@ -212,9 +292,7 @@ void RoutedBlock::backward(const Exec& ex, const moe::StepInfo& info, const moe:
   impl_->backward(ex, info, sequences, stream, dstream);
 }
 
-moe::Site::Kept RoutedBlock::kept() const {
-  const moe::DispatchAssign& a = impl_->dispatch;
-  return {a.rows(), a.token(), a.expert(), a.entry(), impl_->router.memory.plan().weight};
-}
+moe::Site::Kept RoutedBlock::kept() const { return impl_->kept_pairs.of(router_, impl_->dispatch); }
+void RoutedBlock::drain(const Exec& ex) { impl_->drain(ex); }
 
 }  // namespace swy::model

@@ -6,7 +6,9 @@
 // f is worked out on the kept tokens of each sequence only, in ascending order, and they attend to each other only.
 // Kept rows are packed, so skipped ones enter no product, softmax or second norm. The one expert of the site is the
 // block's update; its parameters keep a dense block's names. With every token kept at weight 1 this is the dense block
-// (Mixture-of-Depths, Raposo et al. 2024). T tokens, N kept ones, D width, H hidden.
+// (Mixture-of-Depths, Raposo et al. 2024). Where Exec names a stream, all of it runs there, as in
+// core/moe/routed_ffn.h: how many rows are kept stays on the device, and layers run over as many as could be, the
+// others being zeros. T tokens, N kept ones, D width, H hidden.
 #pragma once
 #include <memory>
 
@@ -27,7 +29,8 @@ class RoutedBlock : public moe::Site {
   void forward(const Exec&, const moe::StepInfo&, const moe::SequenceBatch&, const float* stream, float* y);
   // dstream holds dL/dy and becomes dL/dstream; adds all parameter gradients, aux losses included.
   void backward(const Exec&, const moe::StepInfo&, const moe::SequenceBatch&, const float* stream, float* dstream);
-  Kept kept() const override;
+  Kept kept() const override;  // of a forward on a device: brought to the host, waits
+  void drain(const Exec&) override;
 
  private:
   struct Impl;

@@ -1,35 +1,22 @@
 // The routed block against a plain double-precision one worked out from the tokens it says it kept; its gradients; what
 // it costs; and that with every token kept it is the dense block.
-#include "core/model/routed_block.h"
-
 #include <gtest/gtest.h>
 
 #include <cmath>
 
 #include "core/base/error.h"
+#include "core/model/routed_block_fixture.h"
 #include "core/model/tiny_training.h"
-#include "core/moe/block_fixture.h"
-#include "core/moe/test_routers.h"
 #include "core/ops/loss.h"
 
 namespace swy::model {
 namespace {
-
-using moe::testing::fill;
-using moe::testing::local_router;
 
 const swy_router& reads_residual() { return local_router<moe::testing::ReadsResidual>("reads_residual"); }
 const swy_router& nothing() { return local_router<moe::testing::Nothing>("nothing"); }
 const swy_router& by_task() { return local_router<moe::testing::OneExpertByTask>("one_expert_by_task"); }
 const swy_router& everything() { return *find_router(SWITCHYARD_BUILD_DIR "/plugins/hash.so").router; }
 
-struct Named {
-  const char* name;
-  const swy_router& (*router)();
-  double factor;  // share of the tokens that may run
-  int32_t width, heads, hidden, sequence_tokens, group_sequences, sequences;
-  bool padding;
-};
 const std::vector<Named>& cases() {
   static const std::vector<Named> all = {
       {"a_quarter_of_each", reads_residual, 0.25, 6, 2, 5, 8, 1, 5, false},
@@ -44,69 +31,6 @@ const std::vector<Named>& cases() {
   };
   return all;
 }
-
-struct Trial {
-  Instance router;
-  Params params;
-  Arena arena;
-  RoutedBlock block;
-  Tally tally;
-  Exec exec{&tally};
-  moe::StepInfo info;
-  int64_t tokens, width;
-  std::vector<uint8_t> mask;
-  std::vector<int32_t> task;
-  std::vector<float> task_embedding;
-  moe::SequenceBatch sequences;
-  std::vector<float> stream, y, dstream, coefficient;  // [T, D]; loss = <coefficient, y> + aux losses
-
-  static moe::SiteSpec site(const Named& n) {
-    moe::SiteSpec s;
-    s.name = "block0", s.kind = SWY_SITE_BLOCK, s.experts = 1;
-    s.width = n.width, s.hidden = n.hidden, s.sequence_tokens = n.sequence_tokens;
-    s.max_sequences = n.sequences, s.group_sequences = n.group_sequences;
-    s.max_tasks = 2, s.d_task = 3;
-    s.train_capacity.factor = s.eval_capacity.factor = n.factor;
-    return s;
-  }
-  explicit Trial(const Named& n)
-      : router(n.router(), {}, 1),
-        block(site(n), n.heads, router, params, arena),
-        tokens(int64_t{n.sequences} * n.sequence_tokens),
-        width(n.width),
-        task_embedding(6),
-        sequences(n.sequences) {
-    params.commit(5);
-    arena.commit();
-    uint64_t seed = 1;
-    for (Param& p : params.all()) fill(p.value, p.size, seed++, 0.7f);
-    const int64_t size = tokens * width;
-    stream.resize(size), y.resize(size), dstream.resize(size), coefficient.resize(size);
-    fill(stream.data(), size, 100), fill(coefficient.data(), size, 101), fill(task_embedding.data(), 6, 102);
-    for (int64_t t = 0; t < tokens; ++t)
-      mask.push_back(t % n.sequence_tokens < n.sequence_tokens - t / n.sequence_tokens);
-    for (int32_t b = 0; b < n.sequences; ++b) task.push_back(b % 2);
-    if (n.padding) sequences.mask = mask.data();
-    sequences.n_tasks = 2, sequences.sequence_task = task.data(), sequences.task_embedding = task_embedding.data();
-  }
-  double loss() {
-    std::fill(y.begin(), y.end(), 99.f);  // overwritten, not added to
-    block.forward(exec, info, sequences, stream.data(), y.data());
-    double sum = block.aux_loss();
-    for (size_t i = 0; i < y.size(); ++i) sum += double{coefficient[i]} * double{y[i]};
-    return sum;
-  }
-  void gradient() {
-    params.zero_grads(exec);
-    loss();
-    dstream = coefficient;
-    block.backward(exec, info, sequences, stream.data(), dstream.data());
-  }
-  std::vector<double> value(const std::string& name) const {
-    const Param* p = params.find("block0." + name);
-    return {p->value, p->value + p->size};
-  }
-};
 
 using Matrix = std::vector<std::vector<double>>;
 

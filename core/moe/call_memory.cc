@@ -56,6 +56,12 @@ CallMemory::CallMemory(Arena& arena, const SiteSpec& spec, const swy_site& site,
   row_begin_ = span("row_begin", rows + 1), row_previous_ = span("row_previous", rows);
 }
 
+int32_t CallMemory::capacity(int32_t phase, int32_t group_tokens) const {
+  if (needs_.capacity) return needs_.capacity;
+  if (phase == SWY_DECODE) return std::min(group_tokens, site_.max_capacity);  // a rule for sequences gives one token 0
+  return (phase == SWY_TRAIN ? spec_.train_capacity : spec_.eval_capacity).of(group_tokens, spec_.experts);
+}
+
 swy_batch CallMemory::batch(const Exec& ex, int32_t phase, const SequenceBatch& sequences, const float* x,
                             const float* residual) const {
   const int32_t n_sequences = sequences.n_sequences, n_groups = spec_.groups(n_sequences);
@@ -66,22 +72,16 @@ swy_batch CallMemory::batch(const Exec& ex, int32_t phase, const SequenceBatch& 
                 ex.stream ? "the CPU" : "a device", "; make both for the same place");
   if (ex.stream && sequences.mask && sequences.real_tokens < 0)
     usage_error(spec_.name, ": a mask on a device needs SequenceBatch::real_tokens, the number of tokens it keeps");
-  const CapacityRule& rule = phase == SWY_TRAIN ? spec_.train_capacity : spec_.eval_capacity;
-  const auto capacity_of = [&](int32_t size) {
-    return needs_.capacity       ? needs_.capacity
-           : phase == SWY_DECODE ? std::min(size, site_.max_capacity)  // a rule for sequences gives one token no slot
-                                 : rule.of(size, spec_.experts);
-  };
   BatchTables tables{n_sequences, s, spec_.group_sequences, 0, 0};
-  if (n_groups > 1) tables.full_capacity = capacity_of(spec_.group_sequences * s);
-  if (n_groups > 0) tables.last_capacity = capacity_of(tokens - tables.group_begin(n_groups - 1));
+  if (n_groups > 1) tables.full_capacity = capacity(phase, spec_.group_sequences * s);
+  if (n_groups > 0) tables.last_capacity = capacity(phase, tokens - tables.group_begin(n_groups - 1));
   if (needs_.row_kind == SWY_ROW_PREFIX) tables.row_tokens = needs_.row_tokens;
   const bool one_row = needs_.row_kind == SWY_ROW_BATCH;
   auto *position = arena_.as<int32_t>(position_), *sequence = arena_.as<int32_t>(sequence_begin_);
-  auto *group = arena_.as<int32_t>(group_begin_), *capacity = arena_.as<int32_t>(group_capacity_);
+  auto *group = arena_.as<int32_t>(group_begin_), *slots = arena_.as<int32_t>(group_capacity_);
   auto* id = arena_.as<int64_t>(sequence_id_);
   auto *row = arena_.as<int32_t>(row_begin_), *previous = arena_.as<int32_t>(row_previous_);
-  const TableMemory to{position, sequence, group, capacity, id, row, previous};
+  const TableMemory to{position, sequence, group, slots, id, row, previous};
   if (ex.stream) {
     if constexpr (kWithCuda) cuda::write_tables(*ex.stream, tables, one_row, sequences.first_position, to);
   } else {
@@ -96,7 +96,7 @@ swy_batch CallMemory::batch(const Exec& ex, int32_t phase, const SequenceBatch& 
   b.x = {const_cast<float*>(x), {tokens, spec_.width, 1, 1}, 2, SWY_F32};
   b.residual = {wants_residual ? const_cast<float*>(residual) : nullptr, {tokens, spec_.width, 1, 1}, 2, SWY_F32};
   b.position = position, b.mask = sequences.mask, b.sequence_begin = sequence, b.sequence_id = id;
-  b.group_begin = group, b.group_capacity = capacity;
+  b.group_begin = group, b.group_capacity = slots;
   if (needs_.inputs & SWY_IN_TOKEN_ID) {
     if (!sequences.token_id) usage_error(spec_.name, ": the router reads token ids; none were given");
     b.token_id = sequences.token_id;

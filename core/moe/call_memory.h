@@ -40,6 +40,7 @@ class CallMemory {
   // x and residual are [T, D] and stay the caller's. Throws Error (usage) when the router asked for a part of the batch
   // that is missing here, or when a mask on a device comes without its count: the host cannot count it without waiting.
   swy_batch batch(const Exec&, int32_t phase, const SequenceBatch&, const float* x, const float* residual) const;
+  int32_t capacity(int32_t phase, int32_t group_tokens) const;  // of an expert for a group of so many tokens
   swy_exec exec(const Exec&, const StepInfo&, uint64_t scratch_bytes) const;
   swy_plan plan() const;
   swy_plan_grad plan_grad() const;  // expert_x and output are null unless the router writes them; aux is the caller's

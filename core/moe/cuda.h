@@ -50,6 +50,7 @@ struct AssignMemory {
   int32_t *histogram, *order, *claims, *taken;  // [E, chunks]; [max_assign] entries by expert; [E + 1]; [E]
   int32_t* real;                                // [B] tokens of a sequence that are not padding (coarse rows)
   float* dot;                                   // [N] (coarse rows)
+  int32_t* moved;                               // [N] room, where rows go in token order; null: in list order
   int64_t* done;  // [6] rows gathered, combined, and gone through in backward, as fp32 and then as bf16
 };
 

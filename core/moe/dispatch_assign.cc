@@ -63,6 +63,7 @@ DispatchAssign::DispatchAssign(Arena& arena, const swy_site& site, const swy_nee
   token_cursor_ = ints("assign.token_cursor", device ? site.max_tokens : 0);
   real_ = ints("assign.real", device && coarse ? site.max_sequences : 0);
   dot_ = ints("assign.dot", device && coarse ? max_rows_ : 0);  // floats, as large
+  moved_ = ints("assign.moved", device && order_ == PackOrder::kToken ? max_rows_ : 0);
 }
 
 AssignMemory DispatchAssign::memory() const {
@@ -75,13 +76,17 @@ AssignMemory DispatchAssign::memory() const {
   a.used = ints(used_), a.group = ints(group_);
   a.token_begin = ints(token_begin_), a.token_rows = ints(token_rows_), a.cursor = ints(token_cursor_);
   a.histogram = ints(histogram_), a.order = ints(list_), a.claims = ints(claims_), a.taken = ints(taken_);
+  a.moved = order_ == PackOrder::kToken ? ints(moved_) : nullptr;
   a.real = ints(real_), a.dot = arena_.as<float>(dot_), a.done = done_.there();
   return a;
 }
 
 void DispatchAssign::pack(Stream& s, const swy_batch& batch, const swy_plan& plan, const LoadOnDevice& load) {
-  if (order_ == PackOrder::kToken) usage_error("rows in token order (block sites) are packed on the CPU alone");
   if constexpr (kWithCuda) cuda::assign_pack(s, memory(), batch, plan, load);
+}
+
+Work DispatchAssign::gather_backward_rows_work(double rows) const {
+  return gather_backward_work(rows, 0, width_, kFp32);
 }
 
 void DispatchAssign::drain(const Exec& ex) {

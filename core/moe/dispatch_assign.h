@@ -29,7 +29,7 @@ class DispatchAssign {
 
   // Applies capacity; adds to `load`. Everything below refers to this plan until the next call.
   void pack(const swy_batch&, const swy_plan&, Load& load);
-  void pack(Stream&, const swy_batch&, const swy_plan&, const LoadOnDevice& load);  // kList alone
+  void pack(Stream&, const swy_batch&, const swy_plan&, const LoadOnDevice& load);
   // After pack on a device what these point to lies there, and rows() must not be called.
   int64_t rows() const { return begin()[experts_]; }                     // N
   const int64_t* begin() const { return arena_.as<int64_t>(begin_); }    // [E + 1]
@@ -52,6 +52,8 @@ class DispatchAssign {
   void combine_backward(const Exec&, const swy_plan&, const float* dy, float* out, float* dweight) const;
   void combine_backward(const Exec&, const swy_plan&, const float* dy, ops::Bf16* out, float* dweight) const;
   void gather_backward(const Exec&, int64_t tokens, const float* dpacked, float* dx_add) const;
+  // What the rows of one more gather_backward cost: drain() charges one for each combine_backward.
+  Work gather_backward_rows_work(double rows) const;
   void gather_backward(const Exec&, int64_t tokens, const ops::Bf16* dpacked, float* dx_add) const;
 
  private:
@@ -69,8 +71,8 @@ class DispatchAssign {
   int begin_, token_, expert_, entry_, keep_, used_, cursor_, token_begin_, token_rows_, group_;
   int row_first_, row_sequences_;  // coarse rows: the sequences of each, row by row
   int64_t max_assign_;
-  int32_t pieces_;                                                     // most of one entry
-  int histogram_, list_, claims_, taken_, token_cursor_, real_, dot_;  // on a device (cuda.h, AssignMemory)
+  int32_t pieces_;                                                             // most of one entry
+  int histogram_, list_, claims_, taken_, token_cursor_, real_, dot_, moved_;  // on a device (cuda.h, AssignMemory)
   DeviceSums<int64_t> done_;
 };
 

@@ -238,6 +238,21 @@ void pack_sequences(Stream& s, const AssignMemory& a, const swy_batch& b, const 
 
 // ---- both ----------------------------------------------------------------------------------------------------------
 
+template <class F>
+void each_row(Stream& s, const AssignMemory& a, F f) {
+  each(s, a.max_rows, [=] __device__(int64_t r) {
+    if (r < a.begin[a.experts]) f(r);
+  });
+}
+// One expert: rows change places so that they ascend by token, those of one token in list order.
+void move_to_token_order(Stream& s, const AssignMemory& a, int64_t tokens) {
+  each_row(s, a, [=] __device__(int64_t r) { a.moved[r] = a.entry[a.token_rows[r]]; });
+  each_row(s, a, [=] __device__(int64_t r) { a.entry[r] = a.moved[r], a.token_rows[r] = static_cast<int32_t>(r); });
+  each(s, tokens, [=] __device__(int64_t t) {
+    for (int32_t r = a.token_begin[t]; r < a.token_begin[t + 1]; ++r) a.token[r] = static_cast<int32_t>(t);
+  });
+}
+
 void assign_pack(Stream& s, const AssignMemory& a, const swy_batch& b, const swy_plan& plan, const LoadOnDevice& load) {
   const int64_t tokens = b.x.shape[0];
   const int32_t groups = b.n_groups;
@@ -265,8 +280,7 @@ void assign_pack(Stream& s, const AssignMemory& a, const swy_batch& b, const swy
     if (threadIdx.x > 0) return;
     *load.tokens() += real, *load.unrouted() += unrouted, *load.capacity() += slots * a.experts;
   });
-  each(s, a.max_rows, [=] __device__(int64_t r) {  // in any order
-    if (r >= a.begin[a.experts]) return;
+  each_row(s, a, [=] __device__(int64_t r) {  // in any order
     const int32_t t = a.token[r];
     a.token_rows[a.token_begin[t] + atomicSub(&a.cursor[t], 1) - 1] = static_cast<int32_t>(r);
   });
@@ -280,6 +294,7 @@ void assign_pack(Stream& s, const AssignMemory& a, const swy_batch& b, const swy
       list[k] = r;
     }
   });
+  if (a.moved) move_to_token_order(s, a, tokens);
 }
 
 // ---- rows of D numbers ---------------------------------------------------------------------------------------------

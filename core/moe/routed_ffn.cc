@@ -2,7 +2,6 @@
 
 #include <cmath>
 #include <optional>
-#include <vector>
 
 #include "core/base/error.h"
 #include "core/device/move.h"
@@ -10,6 +9,7 @@
 #include "core/moe/dispatch_dense.h"
 #include "core/moe/dispatch_merge.h"
 #include "core/moe/experts.h"
+#include "core/moe/kept_pairs.h"
 #include "core/moe/lent_experts.h"
 #include "core/moe/padding.h"
 #include "core/ops/maps.h"
@@ -34,10 +34,7 @@ struct RoutedFfn::Impl {
   std::optional<Experts> experts;
   std::optional<LentExperts> lent;  // to a router that asked for them
   const float* residual = nullptr;  // of the last forward
-  struct KeptOnHost {
-    std::vector<int32_t> token, expert, entry;
-    std::vector<float> weight;
-  } kept_on_host;  // of the last forward on a device that was asked about
+  KeptPairs kept_pairs;
 
   Impl(RouterAtSite& r, Params& p, Arena& a) : router(r), params(p), arena(a), spec(r.spec), memory(r.memory) {
     declare_experts();
@@ -96,19 +93,6 @@ struct RoutedFfn::Impl {
   ExpertGrads grads() const {
     const auto of = [&](int handle) { return handle < 0 ? nullptr : params[handle].grad; };
     return {of(w1), of(b1), of(w2), of(b2)};
-  }
-  Kept fetch_kept(const Stream& s) {
-    KeptOnHost& k = kept_on_host;
-    s.wait();
-    int64_t n = 0;
-    device_copy(&n, assign->begin() + spec.experts, sizeof n);
-    const auto fetch = [](auto& to, const auto* from, int64_t count) {
-      to.resize(static_cast<size_t>(count));
-      if (count > 0) device_copy(to.data(), from, count * static_cast<int64_t>(sizeof to[0]));
-    };
-    fetch(k.token, assign->token(), n), fetch(k.expert, assign->expert(), n), fetch(k.entry, assign->entry(), n);
-    fetch(k.weight, memory.plan().weight, router.needs.max_assign);
-    return {n, k.token.data(), k.expert.data(), k.entry.data(), k.weight.data()};
   }
   // Operands as bf16: which token each row of an expert is, where it takes them from [T, D]; null where rows are
   // packed.
@@ -253,9 +237,7 @@ void RoutedFfn::charge_done(const Exec& ex) {
 
 Site::Kept RoutedFfn::kept() const {
   if (!impl_->assign) return {0, nullptr, nullptr, nullptr, nullptr};
-  const DispatchAssign& a = *impl_->assign;
-  if (router_.stream()) return impl_->fetch_kept(*router_.stream());
-  return {a.rows(), a.token(), a.expert(), a.entry(), impl_->memory.plan().weight};
+  return impl_->kept_pairs.of(router_, *impl_->assign);
 }
 
 }  // namespace swy::moe
