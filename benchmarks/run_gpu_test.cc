@@ -55,6 +55,18 @@ TEST_F(DeviceRun, ImagesAsOnTheCpu) {
   }
 }
 
+TEST_F(DeviceRun, WholeBlocksAsOnTheCpu) {
+  const Json block = {{"site", "block"}, {"experts", 1}, {"capacity", {{"factor", 0.25}, {"eval_factor", 0.25}}}};
+  const std::string path = suite({{"routers", {{{"id", "mixture_of_depths"}, {"model", block}}}}});
+  ASSERT_EQ(on("cpu", path, directory / "cpu").code, 0);
+  const Said said = on("cuda", path, out);
+  ASSERT_EQ(said.code, 0) << said.err;
+  const Json host = records(directory / "cpu").begin()->second, device = records(out).begin()->second;
+  expect_same_results(device, host, 2e-3);
+  EXPECT_EQ(device["sites"][0]["train"]["kept"], host["sites"][0]["train"]["kept"]);
+  EXPECT_EQ(device["budget"]["spent_flops"], host["budget"]["spent_flops"]);  // as many tokens, whichever they are
+}
+
 TEST_F(DeviceRun, TextAsOnTheCpu) {
   const std::string path = suite(Json::object(), "lm-smoke");
   ASSERT_EQ(on("cpu", path, directory / "cpu").code, 0);
