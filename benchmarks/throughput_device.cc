@@ -88,13 +88,12 @@ class Device {
   double product_seconds() {
     empty_l2();
     return seconds([&] {
-      if constexpr (kWithCuda)
-        if (bf16_)
-          return ops::cuda::gemm_bf16(stream, rows_, columns_, depth_, static_cast<const uint16_t*>(left_.data()),
-                                      static_cast<const uint16_t*>(right_.data()), static_cast<float*>(out_.data()));
       Tally unused;
-      ops::gemm({&unused, false, &stream}, false, false, rows_, columns_, depth_, 1,
-                static_cast<const float*>(left_.data()), static_cast<const float*>(right_.data()), 0,
+      const auto of = [&](const DeviceMemory& m) -> ops::ConstNumbers {
+        if (bf16_) return static_cast<const ops::Bf16*>(m.data());
+        return static_cast<const float*>(m.data());
+      };
+      ops::gemm({&unused, false, &stream}, false, false, rows_, columns_, depth_, 1, of(left_), of(right_), 0,
                 static_cast<float*>(out_.data()));
     });
   }

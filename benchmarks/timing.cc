@@ -26,14 +26,11 @@ void GemmProbe::sample_on_device(int repetitions) {
   Timer timer;
   const auto time = [&] {
     timer.start(stream);
-    if (place_->precision() == "bf16") {
-      if constexpr (kWithCuda)
-        ops::cuda::gemm_bf16(stream, n_, n_, n_, static_cast<uint16_t*>(left_.data()),
-                             static_cast<uint16_t*>(right_.data()), static_cast<float*>(out_.data()));
-    } else {
-      ops::gemm(exec, false, false, n_, n_, n_, 1, static_cast<float*>(left_.data()),
-                static_cast<float*>(right_.data()), 0, static_cast<float*>(out_.data()));
-    }
+    const auto of = [&](const DeviceMemory& m) -> ops::ConstNumbers {
+      if (place_->precision() == "bf16") return static_cast<const ops::Bf16*>(m.data());
+      return static_cast<const float*>(m.data());
+    };
+    ops::gemm(exec, false, false, n_, n_, n_, 1, of(left_), of(right_), 0, static_cast<float*>(out_.data()));
     timer.stop(stream);
     return timer.milliseconds();
   };

@@ -129,7 +129,10 @@ class Table {
     clock_.stream().tf32 = false;
     const uint16_t *left16 = a.halves(kSide * kSide), *right16 = a.halves(kSide * kSide);
     try {
-      product("bf16", [&] { ops::cuda::gemm_bf16(clock_.stream(), kSide, kSide, kSide, left16, right16, out); });
+      product("bf16", [&] {
+        Tally tally;
+        ops::gemm({&tally, false, &clock_.stream()}, false, false, kSide, kSide, kSide, 1, left16, right16, 0, out);
+      });
     } catch (const DeviceError& error) {
       std::printf("product of 4096 x 4096, bf16: %s\n", error.what());
     }

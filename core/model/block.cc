@@ -23,6 +23,7 @@ Stack::Stack(Layers& l, Arena& a, StackShape s)
   norm = floats("chunk.norm", rows_ * d), mean = floats("chunk.mean", rows_), rstd = floats("chunk.rstd", rows_);
   wide = floats("chunk.wide", rows_ * s.widest), dwide = floats("chunk.dwide", rows_ * s.widest);
   datt = floats("chunk.dattention", rows_ * d);
+  rounded = arena.reserve("chunk.rounded", arena.on_device() ? rows_ * d * int64_t{sizeof(ops::Bf16)} : 0);
   const int64_t work_bytes = ops::attention_workspace_bytes(attention(1, s.tokens), threads_);
   work = arena.reserve("chunk.attention", arena.on_device() ? 0 : work_bytes);
   if (s.rotary) angles = floats("rotary", int64_t{s.tokens} * d / s.heads);
@@ -65,12 +66,26 @@ Block::Block(const std::string& name, moe::SiteSpec spec, int32_t shared_hidden,
 
 Block::~Block() = default;
 
+bool Block::fits_bf16() const {
+  const int64_t d = stack_.layers.width(), channels = d / stack_.shape.heads;
+  return layers_.qkv.copy >= 0 && d % 8 == 0 && channels % (stack_.shape.rotary ? 16 : 8) == 0 &&
+         layers_.mlp.hidden % 8 == 0;
+}
+
+void Block::round_weights(const Exec& ex) const {
+  stack_.layers.round(ex, layers_.qkv), stack_.layers.round(ex, layers_.proj);
+  if (!layers_.mlp.hidden) return;
+  stack_.layers.round(ex, layers_.mlp.fc1), stack_.layers.round(ex, layers_.mlp.fc2);
+}
+
 void Block::forward(const Exec& ex, const moe::StepInfo& info, const Sequences& s, const float* x, float* out) {
+  bf16_ = ops::multiplies_bf16(ex) && fits_bf16() && info.phase != SWY_PREFILL;  // a decoder's cache is fp32
+  if (bf16_) round_weights(ex);
   stack_.for_each_chunk(s.batch.n_sequences, s.tokens, [&](int32_t first, int64_t row, int64_t n) {
     const int64_t d = stack_.layers.width();
     project(ex, s, row, n, x);
-    ops::attention(ex, stack_.attention(static_cast<int32_t>(n / s.tokens), s.tokens), stack_.at(qkv_, row * 3 * d),
-                   stack_.at(att_, row * d), stack_.at(lse_, int64_t{first} * stack_.shape.heads * s.tokens),
+    ops::attention(ex, stack_.attention(static_cast<int32_t>(n / s.tokens), s.tokens), numbers(qkv_, row * 3 * d),
+                   numbers(att_, row * d), stack_.at(lse_, int64_t{first} * stack_.shape.heads * s.tokens),
                    stack_.at(stack_.work));
     finish(ex, row, n, x, out);
   });
@@ -81,7 +96,7 @@ void Block::forward(const Exec& ex, const moe::StepInfo& info, const Sequences& 
 void Block::project(const Exec& ex, const Sequences& s, int64_t row, int64_t n, const float* x) {
   const Layers& l = stack_.layers;
   const int64_t d = l.width();
-  float *norm = stack_.at(stack_.norm), *qkv = stack_.at(qkv_, row * 3 * d);
+  const ops::Numbers norm = numbers(stack_.norm), qkv = numbers(qkv_, row * 3 * d);
   l.normalise(ex, layers_.ln1, n, x + row * d, norm, stack_.at(stack_.mean), stack_.at(stack_.rstd));
   l.project(ex, layers_.qkv, n, norm, 0, qkv);
   if (!stack_.shape.rotary) return ops::add_bias(ex, n, 3 * d, qkv, l.value(layers_.qkv.b), qkv);
@@ -95,17 +110,16 @@ void Block::finish(const Exec& ex, int64_t row, int64_t n, const float* x, float
   const Layers& l = stack_.layers;
   const int64_t d = l.width();
   float *mid = stack_.at(mid_, row * d), *out = out_all + row * d;
-  ops::add_bias(ex, n, d, x + row * d, l.value(layers_.proj.b), mid);
-  l.project(ex, layers_.proj, n, stack_.at(att_, row * d), 1, mid);
+  l.project_onto(ex, layers_.proj, n, numbers(att_, row * d), x + row * d, mid);
   if (!ffn_) {
-    l.normalise(ex, layers_.ln2, n, mid, stack_.at(stack_.norm), stack_.at(stack_.mean), stack_.at(stack_.rstd));
-    return mlp_forward(ex, row, n, stack_.at(stack_.norm), out);
+    const ops::Numbers norm = numbers(stack_.norm);
+    l.normalise(ex, layers_.ln2, n, mid, norm, stack_.at(stack_.mean), stack_.at(stack_.rstd));
+    return mlp_forward(ex, row, n, norm, out);
   }
-  float* norm = stack_.at(norm2_, row * d);
-  l.normalise(ex, layers_.ln2, n, mid, norm, stack_.at(mean2_, row), stack_.at(rstd2_, row));
+  l.normalise(ex, layers_.ln2, n, mid, stack_.at(norm2_, row * d), stack_.at(mean2_, row), stack_.at(rstd2_, row));
   if (layers_.mlp.hidden) {
     const Charge charge(*ex.tally, Part::kExperts);
-    mlp_forward(ex, row, n, norm, out);
+    mlp_forward(ex, row, n, shared_input(ex, row, n), out);
   } else {
     copy(ex, n * d, mid, out);
   }
@@ -115,15 +129,30 @@ void Block::route(const Exec& ex, const moe::StepInfo& info, const Sequences& s,
   if (ffn_) ffn_->forward(ex, info, s.batch, stack_.at(norm2_), stack_.at(mid_), out);
 }
 
+ops::ConstNumbers Block::shared_input(const Exec& ex, int64_t row, int64_t n) const {
+  const int64_t d = stack_.layers.width();
+  const float* in = stack_.at(norm2_, row * d);
+  if (!bf16_) return in;
+  const ops::Numbers rounded = numbers(stack_.norm);
+  ops::to_bf16(ex, n * d, in, rounded.bf16());
+  return rounded;
+}
+
+ops::ConstNumbers Block::gradient(const Exec& ex, int64_t n, const float* dx) const {
+  if (!bf16_) return dx;
+  const ops::Numbers rounded = numbers(stack_.rounded);
+  ops::to_bf16(ex, n * stack_.layers.width(), dx, rounded.bf16());
+  return rounded;
+}
+
 // out = mid + mlp(in)
-void Block::mlp_forward(const Exec& ex, int64_t row, int64_t n, const float* in, float* out) {
+void Block::mlp_forward(const Exec& ex, int64_t row, int64_t n, ops::ConstNumbers in, float* out) {
   const Layers& l = stack_.layers;
   const Mlp& m = layers_.mlp;
-  float *pre = stack_.at(pre_, row * m.fc1.out), *act = stack_.at(stack_.wide);
+  const ops::Numbers pre = numbers(pre_, row * m.fc1.out), act = numbers(stack_.wide);
   l.project(ex, m.fc1, n, in, 0, pre);
   ops::activate(ex, l.rule().activation, n, m.hidden, pre, l.value(m.fc1.b), act);
-  ops::add_bias(ex, n, l.width(), stack_.at(mid_, row * l.width()), l.value(m.fc2.b), out);
-  l.project(ex, m.fc2, n, act, 1, out);
+  l.project_onto(ex, m.fc2, n, act, stack_.at(mid_, row * l.width()), out);
 }
 
 void Block::backward(const Exec& ex, const moe::StepInfo& info, const Sequences& s, const float* x, float* dstream) {
@@ -135,7 +164,7 @@ void Block::backward(const Exec& ex, const moe::StepInfo& info, const Sequences&
     if (layers_.mlp.hidden) {
       const Charge charge(*ex.tally, Part::kExperts);
       for_each_chunk([&](int32_t, int64_t row, int64_t n) {
-        mlp_backward(ex, row, n, norm + row * d, dstream + row * d, dnorm + row * d);
+        mlp_backward(ex, row, n, shared_input(ex, row, n), dstream + row * d, dnorm + row * d);
       });
     } else {
       set_zero(ex, dnorm, tokens * d);
@@ -146,7 +175,8 @@ void Block::backward(const Exec& ex, const moe::StepInfo& info, const Sequences&
   }
   for_each_chunk([&](int32_t first, int64_t row, int64_t n) {
     if (!ffn_) {
-      float *norm = stack_.at(stack_.norm), *mean = stack_.at(stack_.mean), *rstd = stack_.at(stack_.rstd);
+      const ops::Numbers norm = numbers(stack_.norm);
+      float *mean = stack_.at(stack_.mean), *rstd = stack_.at(stack_.rstd);
       const float* mid = stack_.at(mid_, row * d);
       l.normalise(ex, layers_.ln2, n, mid, norm, mean, rstd);
       mlp_backward(ex, row, n, norm, dstream + row * d, norm);
@@ -157,14 +187,15 @@ void Block::backward(const Exec& ex, const moe::StepInfo& info, const Sequences&
 }
 
 // din may be in.
-void Block::mlp_backward(const Exec& ex, int64_t row, int64_t n, const float* in, const float* dout, float* din) {
+void Block::mlp_backward(const Exec& ex, int64_t row, int64_t n, ops::ConstNumbers in, const float* dout_fp32,
+                         ops::Numbers din) {
   const Layers& l = stack_.layers;
   const Mlp& m = layers_.mlp;
-  float* dact = stack_.at(stack_.dwide);
-  ops::gemm(ex, false, true, n, m.hidden, l.width(), 1, dout, l.value(m.fc2.w), 0, dact);
-  const ops::Activated a =
-      ops::activate_backward(ex, l.rule().activation, n, m.hidden, stack_.at(pre_, row * m.fc1.out), l.value(m.fc1.b),
-                             dact, stack_.at(stack_.wide), l.grad(m.fc1.b));
+  const ops::ConstNumbers dout = gradient(ex, n, dout_fp32);
+  const ops::Numbers dact = numbers(stack_.dwide);
+  ops::gemm(ex, false, true, n, m.hidden, l.width(), 1, dout, l.weight(m.fc2, bf16_), 0, dact);
+  const ops::Activated a = ops::activate_backward(ex, l.rule().activation, n, m.hidden, numbers(pre_, row * m.fc1.out),
+                                                  l.value(m.fc1.b), dact, numbers(stack_.wide), l.grad(m.fc1.b));
   l.project_backward(ex, m.fc2, n, a.act, dout, nullptr);
   ops::bias_backward(ex, n, l.width(), dout, l.grad(m.fc2.b));
   l.project_backward(ex, m.fc1, n, in, a.dpre, din);
@@ -175,13 +206,16 @@ void Block::attention_backward(const Exec& ex, const Sequences& s, int32_t first
   const Layers& l = stack_.layers;
   const int64_t d = l.width();
   const int32_t heads = stack_.shape.heads;
-  const float *x = x_all + row * d, *att = stack_.at(att_, row * d);
-  float *dx = dstream + row * d, *datt = stack_.at(stack_.datt), *dqkv = stack_.at(stack_.wide);
-  float *norm = stack_.at(stack_.norm), *mean = stack_.at(stack_.mean), *rstd = stack_.at(stack_.rstd);
-  ops::bias_backward(ex, n, d, dx, l.grad(layers_.proj.b));
-  l.project_backward(ex, layers_.proj, n, att, dx, datt);
+  const float* x = x_all + row * d;
+  float* dx = dstream + row * d;
+  const ops::Numbers att = numbers(att_, row * d), datt = numbers(stack_.datt), dqkv = numbers(stack_.wide);
+  const ops::Numbers norm = numbers(stack_.norm);
+  float *mean = stack_.at(stack_.mean), *rstd = stack_.at(stack_.rstd);
+  const ops::ConstNumbers dmid = gradient(ex, n, dx);
+  ops::bias_backward(ex, n, d, dmid, l.grad(layers_.proj.b));
+  l.project_backward(ex, layers_.proj, n, att, dmid, datt);
   ops::attention_backward(ex, stack_.attention(static_cast<int32_t>(n / s.tokens), s.tokens),
-                          stack_.at(qkv_, row * 3 * d), att, stack_.at(lse_, int64_t{first} * heads * s.tokens), datt,
+                          numbers(qkv_, row * 3 * d), att, stack_.at(lse_, int64_t{first} * heads * s.tokens), datt,
                           dqkv, stack_.at(stack_.work));
   if (stack_.shape.rotary)
     ops::rotary_backward(ex, {n, s.tokens, heads, static_cast<int32_t>(d / heads)},

@@ -5,7 +5,9 @@
 //
 // `shared` is one MLP that holds all shared experts side by side. Dense parts run in chunks of sequences that stay in
 // the L2 cache; norm outputs and activations are recomputed in backward, so that a dense block keeps 6 D + H floats per
-// token. Shapes: B sequences, S tokens each, T = B * S, D width, H hidden.
+// token. On a device that rounds products to bf16 all of these but the residual stream are bf16 (layers.h), where
+// widths allow it: D, H and the heads' channels are multiples of 8, with rotary positions of 16. Shapes: B sequences, S
+// tokens each, T = B * S, D width, H hidden.
 #pragma once
 #include <algorithm>
 #include <memory>
@@ -36,6 +38,10 @@ class Stack {
       body(s, int64_t{s} * tokens, int64_t{std::min(most, sequences - s)} * tokens);
   }
   float* at(int handle, int64_t element = 0) const { return arena.as<float>(handle) + element; }
+  ops::Numbers numbers(bool bf16, int handle, int64_t element = 0) const {
+    if (bf16) return arena.as<ops::Bf16>(handle) + element;
+    return at(handle, element);
+  }
   int floats(const std::string& name, int64_t count) { return arena.reserve(name, count * int64_t{sizeof(float)}); }
   int64_t rows() const { return rows_; }  // of a chunk
   int64_t max_rows() const { return int64_t{shape.max_sequences} * shape.tokens; }
@@ -52,6 +58,7 @@ class Stack {
   int work;                                 // of attention
   int angles = -1;                          // rotary table [S, head_dim], filled by the owner of the arena
   int dnorm = -1;                           // [T, D] gradient at a routed FFN's input
+  int rounded;                              // on a device: [rows, D] the stream's gradient as bf16
 
  private:
   int64_t rows_;  // of a chunk
@@ -85,25 +92,36 @@ class Block {
   template <class Attend>
   void step(const Exec& ex, const moe::StepInfo& info, const Sequences& s, const float* x, float* out,
             Attend&& attend) {
+    bf16_ = false;
     stack_.for_each_chunk(s.batch.n_sequences, 1, [&](int32_t, int64_t row, int64_t n) { project(ex, s, row, n, x); });
     attend(stack_.at(qkv_), stack_.at(att_));
     stack_.for_each_chunk(s.batch.n_sequences, 1, [&](int32_t, int64_t row, int64_t n) { finish(ex, row, n, x, out); });
     route(ex, info, s, out);
   }
-  const float* qkv() const { return stack_.at(qkv_); }  // [T, 3 D] of the last forward; q and k turned when rotary
+  // [T, 3 D] of the last prefill, which is never bf16; q and k turned when rotary
+  const float* qkv() const { return stack_.at(qkv_); }
 
  private:
   Block(Stack& stack, BlockLayers layers, const std::string& name);
   void project(const Exec&, const Sequences&, int64_t row, int64_t n, const float* x);
   void finish(const Exec&, int64_t row, int64_t n, const float* x, float* out);
   void route(const Exec&, const moe::StepInfo&, const Sequences&, float* out);
-  void mlp_forward(const Exec&, int64_t row, int64_t n, const float* in, float* out);
-  void mlp_backward(const Exec&, int64_t row, int64_t n, const float* in, const float* dout, float* din);
+  bool fits_bf16() const;
+  void round_weights(const Exec&) const;
+  // A routed FFN's input, for the shared experts.
+  ops::ConstNumbers shared_input(const Exec&, int64_t row, int64_t n) const;
+  // The stream's gradient dx [n, D], for products.
+  ops::ConstNumbers gradient(const Exec&, int64_t n, const float* dx) const;
+  void mlp_forward(const Exec&, int64_t row, int64_t n, ops::ConstNumbers in, float* out);
+  void mlp_backward(const Exec&, int64_t row, int64_t n, ops::ConstNumbers in, const float* dout, ops::Numbers din);
   void attention_backward(const Exec&, const Sequences&, int32_t first, int64_t row, int64_t n, const float* x,
                           float* dstream);
 
+  ops::Numbers numbers(int handle, int64_t element = 0) const { return stack_.numbers(bf16_, handle, element); }
+
   Stack& stack_;
   BlockLayers layers_;
+  bool bf16_ = false;          // whether activations of the last forward are
   int mid_, qkv_, att_, lse_;  // stream after attention, q|k|v, attention output, log-sum-exp
   int pre_ = -1;               // norm2(mid) w1 of the dense MLP or the shared experts, before bias and activation
   int norm2_ = -1, mean2_ = -1, rstd2_ = -1;  // routed: the site's input and its statistics

@@ -5,6 +5,7 @@
 #include "core/device/exec.h"
 #include "core/device/params.h"
 #include "core/ops/ffn.h"
+#include "core/ops/numbers.h"
 
 namespace swy::model {
 
@@ -27,6 +28,7 @@ struct Norm {
 };
 struct Linear {
   int w = -1, b = -1, in = 0, out = 0;
+  int copy = -1;  // span of the bf16 copy of w: of blocks, on a device
 };
 struct Mlp {
   Linear fc1, fc2;  // fc1.out is 2 * hidden for SwiGLU: gate, then up
@@ -38,10 +40,14 @@ struct BlockLayers {
   Mlp mlp;
 };
 
+// Where products round to bf16 (Stream::bf16) blocks keep their activations as bf16 (core/ops/numbers.h) and multiply
+// them with bf16 copies of the weights, which each forward makes anew, so that nobody who changes weights has to know.
+// The residual stream, statistics, parameters and their gradients stay fp32.
 class Layers {
  public:
-  // `params` outlives it.
-  Layers(Params& params, int32_t width, LayerRule rule = {}) : params_(params), width_(width), rule_(rule) {}
+  // Both outlive it. arena: of the bf16 copies; null: there are none.
+  Layers(Params& params, int32_t width, LayerRule rule = {}, Arena* arena = nullptr)
+      : params_(params), arena_(arena), width_(width), rule_(rule) {}
 
   // ---- declaration ----
   enum class Start { kPlain, kResidual, kZero };
@@ -56,20 +62,29 @@ class Layers {
   // ---- steps ----
   float* value(int handle) const { return handle < 0 ? nullptr : params_[handle].value; }
   float* grad(int handle) const { return handle < 0 ? nullptr : params_[handle].grad; }
+  // Makes the bf16 copy of a layer's weights; before products with bf16 operands.
+  void round(const Exec&, const Linear&) const;
+  // w, or its copy for products with bf16 operands.
+  ops::ConstNumbers weight(const Linear&, bool bf16) const;
   // y = x w (+ y), without the bias, which is fused with its neighbours.
-  void project(const Exec&, const Linear&, int64_t n, const float* x, float beta, float* y) const;
+  void project(const Exec&, const Linear&, int64_t n, ops::ConstNumbers x, float beta, ops::Numbers y) const;
+  // y = base + x w + b; y may be base.
+  void project_onto(const Exec&, const Linear&, int64_t n, ops::ConstNumbers x, const float* base, float* y) const;
   // dw += x^T dy, then dx = dy w^T; dx may be x, or null.
-  void project_backward(const Exec&, const Linear&, int64_t n, const float* x, const float* dy, float* dx) const;
+  void project_backward(const Exec&, const Linear&, int64_t n, ops::ConstNumbers x, ops::ConstNumbers dy,
+                        ops::Numbers dx) const;
   // mean is not written by RMS norms.
-  void normalise(const Exec&, const Norm&, int64_t n, const float* x, float* y, float* mean, float* rstd) const;
+  void normalise(const Exec&, const Norm&, int64_t n, const float* x, ops::Numbers y, float* mean, float* rstd) const;
   void normalise_backward(const Exec&, const Norm&, int64_t n, const float* x, const float* mean, const float* rstd,
-                          const float* dy, float* dx_add) const;
+                          ops::ConstNumbers dy, float* dx_add) const;
 
   int32_t width() const { return width_; }
   const LayerRule& rule() const { return rule_; }
 
  private:
+  Linear with_copy(Linear);  // a block's
   Params& params_;
+  Arena* arena_;
   const int32_t width_;
   const LayerRule rule_;
 };

@@ -82,7 +82,7 @@ Lm::Impl::Impl(LmConfig c, Instance* router, int32_t max, uint64_t seed, int dev
       max_sequences(max),
       params(device),
       arena(device),
-      layers(params, config.width, layer_rule(config)),
+      layers(params, config.width, layer_rule(config), &arena),
       stack(layers, arena, stack_shape(config, max)),
       head_rows(rows_of_head(config, stack)) {
   declare_ends();

@@ -36,8 +36,8 @@ struct RoutedBlock::Impl {
   int norm, mean, rstd, dnorm;                   // [T, D], [T], [T], [T, D]: LN1
   int x, mid, qkv, att, lse, pre, update, dmid;  // by kept row: LN1 output, stream after attention, ..., f
   int first;                                     // [B + 1] kept rows before each sequence
-  int done;                                      // on a device: [2, 3] what count_kept() adds up, forward and backward
   int c_norm, c_mean, c_rstd, c_wide, c_dwide, c_datt, c_attention;  // chunk workspaces
+  DeviceSums<int64_t> done;  // [2, 3] what count_kept() adds up, forward and backward
 
   Impl(moe::RouterAtSite& r, int32_t n_heads, Params& params, Arena& a)
       : router(r),
@@ -47,14 +47,14 @@ struct RoutedBlock::Impl {
         layers(params, r.spec.width),
         block(layers.block(r.spec.name, r.spec.hidden)),
         dispatch(a, r.site, r.needs, moe::PackOrder::kToken),
-        chunk_sequences(std::min(r.spec.max_sequences, std::max(1, kChunkTokens / r.spec.sequence_tokens))) {
+        chunk_sequences(std::min(r.spec.max_sequences, std::max(1, kChunkTokens / r.spec.sequence_tokens))),
+        done(a, r.spec.name + ".kept.done", 6) {
     const int64_t t = router.site.max_tokens, d = spec.width, h = spec.hidden, n = dispatch.max_rows();
     norm = floats("ln1", t * d), mean = floats("mean1", t), rstd = floats("rstd1", t), dnorm = floats("dln1", t * d);
     x = floats("kept.x", n * d), mid = floats("kept.mid", n * d), qkv = floats("kept.qkv", n * 3 * d);
     att = floats("kept.attention", n * d), lse = floats("kept.lse", n * heads), pre = floats("kept.pre", n * h);
     update = floats("kept.update", n * d), dmid = floats("kept.dmid", n * d);
     first = arena.reserve(spec.name + ".kept.first", (spec.max_sequences + 1) * int64_t{sizeof(int32_t)});
-    done = arena.reserve(spec.name + ".kept.done", arena.on_device() ? 6 * int64_t{sizeof(int64_t)} : 0);
     const int64_t chunk = arena.on_device() ? n : int64_t{chunk_sequences} * spec.sequence_tokens;
     const int64_t wide = std::max(h, 3 * d);
     c_norm = floats("chunk.norm", chunk * d), c_mean = floats("chunk.mean", chunk);
@@ -101,7 +101,7 @@ struct RoutedBlock::Impl {
     const Charge charge(*ex.tally, Part::kExperts);
     const auto* row = arena.as<int32_t>(first);
     if (ex.stream) {
-      Tally ignored;  // of M rows; drain() charges N
+      Tally ignored;  // of M rows; charge_done() charges N
       Exec uncounted = ex;
       uncounted.tally = &ignored;
       body(uncounted, chunk(c, 0, c.rows, 0, c.sequences));
@@ -113,7 +113,7 @@ struct RoutedBlock::Impl {
       if (row[end] > row[s]) body(ex, chunk(c, row[s], row[end] - row[s], s, end));
     }
   }
-  int64_t* done_in(Pass pass) const { return arena.as<int64_t>(done) + (pass == Pass::kForward ? 0 : 3); }
+  int64_t* done_in(Pass pass) const { return done.there() + (pass == Pass::kForward ? 0 : 3); }
   // On a device: the rows of x [n, width] that the chunk does not have.
   void clear_rest(const Exec& ex, const Chunk& c, int64_t width, float* x) const {
     if constexpr (kWithCuda)
@@ -249,13 +249,9 @@ struct RoutedBlock::Impl {
   }
 
   // ---- what a device did ----
-  void drain(const Exec& ex) {
-    if (!ex.stream) return;
+  void charge_done(const Exec& ex) {
     dispatch.drain(ex);
-    int64_t all[6];
-    ex.stream->wait();
-    device_copy(all, arena.at(done), sizeof all);
-    device_set(arena.at(done), 0, sizeof all);
+    const int64_t* all = done.added();
     const Chunk none = chunk({}, 0, 0, 0, 0);
     for (const Pass pass : {Pass::kForward, Pass::kBackward}) {
       const bool forward = pass == Pass::kForward;
@@ -293,6 +289,6 @@ void RoutedBlock::backward(const Exec& ex, const moe::StepInfo& info, const moe:
 }
 
 moe::Site::Kept RoutedBlock::kept() const { return impl_->kept_pairs.of(router_, impl_->dispatch); }
-void RoutedBlock::drain(const Exec& ex) { impl_->drain(ex); }
+void RoutedBlock::charge_done(const Exec& ex) { impl_->charge_done(ex); }
 
 }  // namespace swy::model

@@ -30,9 +30,9 @@ class RoutedBlock : public moe::Site {
   // dstream holds dL/dy and becomes dL/dstream; adds all parameter gradients, aux losses included.
   void backward(const Exec&, const moe::StepInfo&, const moe::SequenceBatch&, const float* stream, float* dstream);
   Kept kept() const override;  // of a forward on a device: brought to the host, waits
-  void drain(const Exec&) override;
 
  private:
+  void charge_done(const Exec&) override;
   struct Impl;
   std::unique_ptr<Impl> impl_;
 };

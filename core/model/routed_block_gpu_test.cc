@@ -220,6 +220,7 @@ TEST_P(DeviceRoutedBlock, AgreesWithTheCpu) {
     EXPECT_EQ(got.expert[i], want.expert[i]);
     EXPECT_NEAR(got.weight[got.entry[i]], want.weight[want.entry[i]], kTolerance);
   }
+  t.block.drain(t.exec);
   const moe::Load &device = t.block.load(), &host = t.host.block.load();
   EXPECT_EQ(device.kept, host.kept);
   EXPECT_EQ(device.dropped, host.dropped);
@@ -229,7 +230,6 @@ TEST_P(DeviceRoutedBlock, AgreesWithTheCpu) {
   EXPECT_EQ(device.forwards, host.forwards);
   EXPECT_NEAR(t.block.aux_loss(), t.host.block.aux_loss(), kTolerance);
 
-  t.block.drain(t.exec);
   const bool one_chunk = n.sequences * n.sequence_tokens <= 512;  // else the CPU reads its weights more than once
   for (const Part part : {Part::kModel, Part::kExperts, Part::kRouter})
     for (const Pass pass : {Pass::kForward, Pass::kBackward}) {
@@ -257,10 +257,11 @@ TEST_P(DeviceRoutedBlock, RepeatsAndReplaysBitForBit) {
   };
   const Results first = run(t.host.stream, nullptr), second = run(other, nullptr);
   expect_same_bits(run(t.host.stream, nullptr), first, "repeated");
-  t.block.load().reset();
+  t.block.drain(t.exec), t.block.load().reset();
   const DeviceGraph graph(t.stream, [&] { t.enqueue(); });
   expect_same_bits(run(other, &graph), second, "replayed for other tokens");
   expect_same_bits(run(t.host.stream, &graph), first, "replayed");
+  t.block.drain(t.exec);
   EXPECT_EQ(t.block.load().tokens, 2 * (t.sequences.mask ? t.sequences.real_tokens : t.host.tokens));
 }
 
@@ -274,6 +275,7 @@ TEST_P(DeviceRoutedBlock, Bf16AgreesWithTheCpu) {
   const Results got = t.results(), want = t.host_results();
   for (size_t i = 0; i < want.size(); ++i)
     ops::testing::expect_rounded(got[i].second, want[i].second.data(), nullptr, 24, want[i].first);
+  t.block.drain(t.exec);
   EXPECT_EQ(t.block.load().kept, t.host.block.load().kept);
 }
 

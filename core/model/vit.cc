@@ -70,7 +70,7 @@ struct Vit::Impl {
         tokens(config.tokens()),
         params(device),
         arena(device),
-        layers(params, config.width),
+        layers(params, config.width, {}, &arena),
         stack(layers, arena, stack_shape(config, max)),
         blocks(static_cast<size_t>(config.depth)) {
     declare_ends();

@@ -126,7 +126,6 @@ struct Bf16Weights {
   const ops::Bf16 *w1, *w2;
   const float *b1, *b2;  // null: no biases
 };
-void to_bf16(Stream&, int64_t n, const float* from, ops::Bf16* to);
 // Whether products run by Hopper's own instructions. Those want rows that are packed: index is null then.
 bool uses_hopper(const Stream&);
 // Of the rows that begin [E + 1] speaks of, [., D] at their places.

@@ -277,11 +277,6 @@ void DispatchAssign::gather_backward(const Exec& ex, int64_t tokens, const float
 
 // ---- packed rows as bf16: on a device alone -------------------------------------------------------------------------
 
-void DispatchAssign::to_bf16(const Exec& ex, int64_t tokens, const float* x, ops::Bf16* to) const {
-  const int64_t n = tokens * width_;
-  charge(ex, {0, (kFp32 + kBf16) * static_cast<double>(n)});
-  if constexpr (kWithCuda) cuda::to_bf16(*ex.stream, n, x, to);
-}
 void DispatchAssign::gather(const Exec& ex, const float* x, ops::Bf16* packed) const {
   if constexpr (kWithCuda) cuda::assign_gather(*ex.stream, memory(), width_, x, packed);
 }

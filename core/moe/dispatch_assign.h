@@ -39,9 +39,9 @@ class DispatchAssign {
   // [T + 1] kept pairs of the tokens before this one
   const int32_t* token_begin() const { return arena_.as<int32_t>(token_begin_); }
 
-  // On a device packed rows may be bf16. Where the experts take rows of a tensor [T, D] by token(), to_bf16 makes that
-  // and nobody gathers: 6 bytes per number of a token, where a packed copy is 6 per number of a row, k times as many.
-  void to_bf16(const Exec&, int64_t tokens, const float* x, ops::Bf16* to) const;
+  // On a device packed rows may be bf16. Where the experts take rows of a tensor [T, D] by token() nobody gathers:
+  // making that bf16 moves 6 bytes per number of a token, where a packed copy is 6 per number of a row, k times as
+  // many.
   void gather(const Exec&, const float* x, float* packed) const;  // packed [N, D]
   void gather(const Exec&, const float* x, ops::Bf16* packed) const;
   // y[token] += weight * out[row]

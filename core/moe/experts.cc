@@ -141,13 +141,11 @@ void Experts::backward(const Exec& ex, int32_t experts, const int64_t* begin, co
 template <class Number>
 void Experts::run_forward(const Exec& ex, int32_t experts, const int64_t* begin, const ExpertWeights& w,
                           const cuda::Bf16Rows& x, Number* y) {
-  const int64_t in = int64_t{experts} * width_ * pre_columns_, out = int64_t{experts} * hidden_ * width_;
-  ops::count(ex, 0, kCopyBytes * static_cast<double>(in + out));
   b1_ = w.b1, b2_ = w.b2;
   if constexpr (kWithCuda) {
     Stream& s = *ex.stream;
-    cuda::to_bf16(s, in, w.w1, arena_.as<Bf16>(w1_));
-    cuda::to_bf16(s, out, w.w2, arena_.as<Bf16>(w2_));
+    ops::to_bf16(ex, int64_t{experts} * width_ * pre_columns_, w.w1, arena_.as<Bf16>(w1_));
+    ops::to_bf16(ex, int64_t{experts} * hidden_ * width_, w.w2, arena_.as<Bf16>(w2_));
     cuda::experts_forward_bf16(s, sizes_of(experts), begin, weights_as_bf16(), x, arena_.as<Bf16>(pre_),
                                arena_.as<Bf16>(work_), y);
     cuda::count_rows(s, experts, begin, max_rows_, done(Pass::kForward, true));

@@ -16,15 +16,6 @@ namespace swy::moe::cuda {
 
 namespace eight = ops::cuda;
 
-void to_bf16(Stream& s, int64_t n, const float* from, Bf16* to) {
-  const int64_t whole = reinterpret_cast<uintptr_t>(from) % 16 == 0 ? n / 8 : 0;
-  each(s, whole, [=] __device__(int64_t i) { eight::store8(to + 8 * i, eight::load8(from + 8 * i)); });
-  each(s, n - 8 * whole, [=] __device__(int64_t i) {
-    const float v = from[8 * whole + i];
-    to[8 * whole + i] = static_cast<Bf16>(eight::bf16_pair(v, v) & 0xffffu);
-  });
-}
-
 void rows_to_bf16(Stream& s, const ExpertSizes& z, const int64_t* begin, const float* from, Bf16* to) {
   const int64_t chunks = z.width / 8;
   const int32_t experts = z.experts;

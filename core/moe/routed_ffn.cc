@@ -120,7 +120,7 @@ struct RoutedFfn::Impl {
       stage(Stage::kDispatch, [&] {
         assign->pack(*ex.stream, b, p, on_device);
         if (by_index(ex))
-          assign->to_bf16(ex, tokens, source, halves);
+          ops::to_bf16(ex, tokens * spec.width, source, halves);
         else
           assign->gather(ex, source, halves);
       });

@@ -13,6 +13,7 @@
 #include <cstdint>
 
 #include "core/device/exec.h"
+#include "core/ops/numbers.h"
 
 namespace swy::ops {
 
@@ -25,9 +26,9 @@ struct AttentionShape {
   const int32_t* first = nullptr;
 };
 
-// What either call counts for sequences of `rows` rows together, with `pairs` of a query and a key that it sees. On a
-// device ragged calls count nothing, because only the device knows how long the sequences are: who calls charges this
-// once it is known.
+// What either call on fp32 counts for sequences of `rows` rows together, with `pairs` of a query and a key that it
+// sees. On a device ragged calls count nothing, because only the device knows how long the sequences are: who calls
+// charges this once it is known.
 Work attention_work(const AttentionShape&, double rows, double pairs);
 Work attention_backward_work(const AttentionShape&, double rows, double pairs);
 
@@ -35,10 +36,11 @@ Work attention_backward_work(const AttentionShape&, double rows, double pairs);
 // device none is: workspace may be null.
 int64_t attention_workspace_bytes(const AttentionShape&, int threads);
 
-void attention(const Exec&, const AttentionShape&, const float* qkv, float* out, float* lse, void* workspace);
+// qkv and out are alike (numbers.h); as bf16 where the stream rounds to it, head_dim being a multiple of 8.
+void attention(const Exec&, const AttentionShape&, ConstNumbers qkv, Numbers out, float* lse, void* workspace);
 
-// dqkv is overwritten. qkv, out and lse as forward left them.
-void attention_backward(const Exec&, const AttentionShape&, const float* qkv, const float* out, const float* lse,
-                        const float* dout, float* dqkv, void* workspace);
+// dqkv is overwritten. qkv, out and lse as forward left them; all but lse are alike.
+void attention_backward(const Exec&, const AttentionShape&, ConstNumbers qkv, ConstNumbers out, const float* lse,
+                        ConstNumbers dout, Numbers dqkv, void* workspace);
 
 }  // namespace swy::ops

@@ -21,19 +21,20 @@ struct Tile {
   Bf16* at;
 
   // Rows [first, first + rows) of one head, `stride` apart, by all threads; zeros beyond the sequence and the head.
-  __device__ void load(const Head& head, int rows, const float* from, int64_t stride, int64_t first) const {
+  template <class T>
+  __device__ void load(const Head& head, int rows, const T* from, int64_t stride, int64_t first) const {
     const bool wide = head.dim % 8 == 0 && reinterpret_cast<uintptr_t>(from) % 16 == 0;
     for (int i = static_cast<int>(threadIdx.x); i < rows * kChunks; i += kBlock) {
       const int r = i / kChunks, chunk = i % kChunks, here = head.dim - 8 * chunk;
       Fp32x8 v{};
       if (first + r < head.tokens && here > 0) {
-        const float* eight = from + (first + r) * stride + 8 * chunk;
+        const T* eight = from + (first + r) * stride + 8 * chunk;
         if (wide) {
           v = load8(eight);
         } else {
 #pragma unroll
           for (int k = 0; k < 8; ++k)
-            if (k < here) v.v[k] = eight[k];
+            if (k < here) v.v[k] = as_fp32(eight[k]);
         }
       }
       store8(at + swizzled<kChunks>(r, chunk) * 8, v);
@@ -104,18 +105,27 @@ __device__ void weigh(const Sums<kPieces>& weight, const Tile<kDim>& other, Sums
   }
 }
 
+// Two neighbouring channels of a head, the second one perhaps beyond its end; as bf16 there is no such end.
+__device__ inline void put(float* to, float low, float high, bool both) {
+  to[0] = low;
+  if (both) to[1] = high;
+}
+__device__ inline void put(Bf16* to, float low, float high, bool) {
+  *reinterpret_cast<unsigned*>(to) = bf16_pair(low, high);
+}
+
 // factor * sum to the warp's rows that exist; factor of rows g and g + 8.
-template <int kDim>
-__device__ void store(const Head& head, const Sums<kDim / 8>& sum, const float (&factor)[2], float* to,
-                      int64_t stride) {
+template <int kDim, class T>
+__device__ void store(const Head& head, const Sums<kDim / 8>& sum, const float (&factor)[2], T* to, int64_t stride) {
   const int64_t first = head.first + threadIdx.x / kWarp * 16;
 #pragma unroll
   for (int j = 0; j < kDim / 8; ++j)
 #pragma unroll
-    for (int i = 0; i < 4; ++i) {
+    for (int i = 0; i < 4; i += 2) {
       const int64_t row = first + row_of(i);
       const int c = column_of(j, i);
-      if (row < head.tokens && c < head.dim) to[row * stride + c] = factor[i / 2] * sum[j][i];
+      if (row < head.tokens && c < head.dim)
+        put(to + row * stride + c, factor[i / 2] * sum[j][i], factor[i / 2] * sum[j][i + 1], c + 1 < head.dim);
     }
 }
 
@@ -125,15 +135,15 @@ __device__ float over_four(float v, Op op) {  // the lanes that share rows
   return op(v, __shfl_xor_sync(0xffffffffu, v, 2));
 }
 
-template <int kDim>
+template <int kDim, class T>
 __global__ void __launch_bounds__(kBlock)
-    attention_kernel(AttentionShape s, int64_t tiles, const float* qkv, float* out, float* lse) {
+    attention_kernel(AttentionShape s, int64_t tiles, const T* qkv, T* out, float* lse) {
   constexpr int kPieces = kOwn / 8;
   SWY_DYNAMIC_SHARED(uint4, room);
   const Tile<kDim> query{reinterpret_cast<Bf16*>(room)}, key{query.at + kOwn * kDim}, value{key.at + kOwn * kDim};
   const Head head(s, tiles, kOwn);
   if (head.nowhere()) return;
-  const float* q = qkv + head.packed;
+  const T* q = qkv + head.packed;
   const int64_t first = head.first + threadIdx.x / kWarp * 16;
   float top[2] = {-INFINITY, -INFINITY}, total[2] = {}, sum[kDim / 8][4] = {};
 
@@ -190,10 +200,10 @@ __global__ void __launch_bounds__(kBlock)
 }
 
 // kKeys: own rows are keys, else queries. kOther rows of the others at a time.
-template <int kDim, int kOther, bool kKeys>
+template <int kDim, int kOther, bool kKeys, class T>
 __global__ void __launch_bounds__(kBlock)
-    attention_backward_kernel(AttentionShape s, int64_t tiles, const float* qkv, const float* lse, const float* delta,
-                              const float* dout, float* dqkv) {
+    attention_backward_kernel(AttentionShape s, int64_t tiles, const T* qkv, const float* lse, const float* delta,
+                              const T* dout, T* dqkv) {
   constexpr int kPieces = kOther / 8;
   SWY_DYNAMIC_SHARED(uint4, room);
   // Products: scores of `own` with `other`, dP of `own_d` with `other_d`. Queries go with dO, keys with V.
@@ -202,8 +212,8 @@ __global__ void __launch_bounds__(kBlock)
   const Head head(s, tiles, kOwn);
   if (head.nowhere()) return;
   const int64_t packed = 3 * head.width, first = head.first + threadIdx.x / kWarp * 16;
-  const float *query = qkv + head.packed, *key = query + head.width, *value = key + head.width;
-  const float* d = dout + head.plain;
+  const T *query = qkv + head.packed, *key = query + head.width, *value = key + head.width;
+  const T* d = dout + head.plain;
   float sum[kDim / 8][4] = {};
   [[maybe_unused]] float sum_d[kDim / 8][4] = {};
 
@@ -240,25 +250,42 @@ __global__ void __launch_bounds__(kBlock)
   if constexpr (kKeys) store<kDim>(head, sum_d, one, dqkv + head.packed + 2 * head.width, packed);
 }
 
-}  // namespace
-
-void attention_bf16(Stream& stream, const AttentionShape& s, const float* qkv, float* out, float* lse) {
+template <class T>
+void forward(Stream& stream, const AttentionShape& s, const T* qkv, T* out, float* lse) {
   with_width(s, [&](auto channels, auto) {
     constexpr int kDim = channels, kBytes = 3 * kOwn * kDim * static_cast<int>(sizeof(Bf16));
-    launch_heads(stream, s, kOwn, kBlock, kBytes, attention_kernel<kDim>, qkv, out, lse);
+    launch_heads(stream, s, kOwn, kBlock, kBytes, attention_kernel<kDim, T>, qkv, out, lse);
   });
 }
 
-void attention_backward_bf16(Stream& stream, const AttentionShape& s, const float* qkv, const float* lse,
-                             const float* delta, const float* dout, float* dqkv) {
+template <class T>
+void backward(Stream& stream, const AttentionShape& s, const T* qkv, const float* lse, const float* delta,
+              const T* dout, T* dqkv) {
   with_width(s, [&](auto channels, auto others) {
     constexpr int kDim = channels, kOther = others;
     constexpr int kBytes = 2 * (kOwn + kOther) * kDim * static_cast<int>(sizeof(Bf16));
-    launch_heads(stream, s, kOwn, kBlock, kBytes, attention_backward_kernel<kDim, kOther, true>, qkv, lse, delta, dout,
-                 dqkv);
-    launch_heads(stream, s, kOwn, kBlock, kBytes, attention_backward_kernel<kDim, kOther, false>, qkv, lse, delta, dout,
-                 dqkv);
+    launch_heads(stream, s, kOwn, kBlock, kBytes, attention_backward_kernel<kDim, kOther, true, T>, qkv, lse, delta,
+                 dout, dqkv);
+    launch_heads(stream, s, kOwn, kBlock, kBytes, attention_backward_kernel<kDim, kOther, false, T>, qkv, lse, delta,
+                 dout, dqkv);
   });
+}
+
+}  // namespace
+
+void attention_bf16(Stream& stream, const AttentionShape& s, const float* qkv, float* out, float* lse) {
+  forward(stream, s, qkv, out, lse);
+}
+void attention_bf16(Stream& stream, const AttentionShape& s, const Bf16* qkv, Bf16* out, float* lse) {
+  forward(stream, s, qkv, out, lse);
+}
+void attention_backward_bf16(Stream& stream, const AttentionShape& s, const float* qkv, const float* lse,
+                             const float* delta, const float* dout, float* dqkv) {
+  backward(stream, s, qkv, lse, delta, dout, dqkv);
+}
+void attention_backward(Stream& stream, const AttentionShape& s, const Bf16* qkv, const Bf16* out, const float* lse,
+                        const Bf16* dout, Bf16* dqkv) {
+  backward(stream, s, qkv, lse, delta_of(stream, s, out, dout), dout, dqkv);
 }
 
 }  // namespace swy::ops::cuda

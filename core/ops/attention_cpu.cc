@@ -112,7 +112,8 @@ struct Sequence {
 };
 
 // Counts the work of one call; false when there is nothing else to do.
-bool count_sequences(const Exec& ex, const AttentionShape& s, Work (*work)(const AttentionShape&, double, double)) {
+bool count_sequences(const Exec& ex, const AttentionShape& s, double number_bytes,
+                     Work (*work)(const AttentionShape&, double, double)) {
   if (s.first && ex.stream) return !ex.dry;
   double rows = 0, pairs = 0;
   for (int32_t b = 0; b < s.sequences; ++b) {
@@ -120,7 +121,7 @@ bool count_sequences(const Exec& ex, const AttentionShape& s, Work (*work)(const
     rows += n, pairs += s.causal ? n * (n + 1) / 2 : n * n;
   }
   const Work w = work(s, rows, pairs);
-  return count(ex, w.flops, w.bytes);
+  return count(ex, w.flops, w.bytes * number_bytes / sizeof(float));
 }
 
 // Runs body(sequence, head, workspace) for all heads of all sequences that have a token.
@@ -237,11 +238,15 @@ Work attention_backward_work(const AttentionShape& s, double rows, double pairs)
   return {pairs * s.heads * (10 * s.head_dim + 5), 4 * 8 * rows * extent(s.heads, s.head_dim)};
 }
 
-void attention(const Exec& ex, const AttentionShape& s, const float* qkv, float* out, float* lse, void* workspace) {
+void attention(const Exec& ex, const AttentionShape& s, ConstNumbers of, Numbers to, float* lse, void* workspace) {
   const int64_t width = int64_t{s.heads} * s.head_dim;
-  if (!count_sequences(ex, s, attention_work)) return;
-  if constexpr (kWithCuda)
+  if (!count_sequences(ex, s, of.bytes(), attention_work)) return;
+  const float* qkv = of.fp32();
+  float* out = to.fp32();
+  if constexpr (kWithCuda) {
+    if (of.is_bf16()) return cuda::attention_bf16(*ex.stream, s, of.bf16(), to.bf16(), lse);
     if (ex.stream) return cuda::attention(*ex.stream, s, qkv, out, lse);
+  }
   for_each_head(s, workspace, [&](const Sequence& own, int64_t h, const Workspace& w) {
     const int64_t at = own.row * width + h * s.head_dim, statistics = own.row * s.heads + h * own.shape.tokens;
     forward_head(own.shape, qkv + own.row * 3 * width + h * s.head_dim, 3 * width, out + at, width, lse + statistics,
@@ -249,12 +254,17 @@ void attention(const Exec& ex, const AttentionShape& s, const float* qkv, float*
   });
 }
 
-void attention_backward(const Exec& ex, const AttentionShape& s, const float* qkv, const float* out, const float* lse,
-                        const float* dout, float* dqkv, void* workspace) {
+void attention_backward(const Exec& ex, const AttentionShape& s, ConstNumbers of, ConstNumbers made, const float* lse,
+                        ConstNumbers slopes, Numbers to, void* workspace) {
   const int64_t width = int64_t{s.heads} * s.head_dim;
-  if (!count_sequences(ex, s, attention_backward_work)) return;
-  if constexpr (kWithCuda)
+  if (!count_sequences(ex, s, of.bytes(), attention_backward_work)) return;
+  const float *qkv = of.fp32(), *out = made.fp32(), *dout = slopes.fp32();
+  float* dqkv = to.fp32();
+  if constexpr (kWithCuda) {
+    if (of.is_bf16())
+      return cuda::attention_backward(*ex.stream, s, of.bf16(), made.bf16(), lse, slopes.bf16(), to.bf16());
     if (ex.stream) return cuda::attention_backward(*ex.stream, s, qkv, out, lse, dout, dqkv);
+  }
   for_each_head(s, workspace, [&](const Sequence& own, int64_t h, const Workspace& w) {
     const int64_t at = own.row * width + h * s.head_dim, packed = own.row * 3 * width + h * s.head_dim;
     backward_head(own.shape, qkv + packed, out + at, lse + own.row * s.heads + h * own.shape.tokens, dout + at,

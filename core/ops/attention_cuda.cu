@@ -272,18 +272,7 @@ void attention(Stream& stream, const AttentionShape& s, const float* qkv, float*
 
 void attention_backward(Stream& stream, const AttentionShape& s, const float* qkv, const float* out, const float* lse,
                         const float* dout, float* dqkv) {
-  const int64_t tokens = s.tokens, heads = s.heads, dim = s.head_dim, rows = s.sequences * heads * tokens;
-  auto* delta = stream.scratch<float>(rows);
-  warps(stream, rows, [=] __device__(int64_t i, int lane) {
-    const int64_t t = i % tokens, h = i / tokens % heads;
-    const HeadRows head(s, i / tokens / heads, h);
-    if (t >= head.tokens) return;
-    const int64_t first = ((head.row + t) * heads + h) * dim;
-    float sum = 0;
-    for (int64_t c = lane; c < dim; c += kWarp) sum += out[first + c] * dout[first + c];
-    sum = over_warp(sum, Plus());
-    if (lane == 0) delta[head.statistics + t] = sum;
-  });
+  const float* delta = delta_of(stream, s, out, dout);
   if (stream.bf16) return attention_backward_bf16(stream, s, qkv, lse, delta, dout, dqkv);
   with_width(s, [&](auto channels, auto rows_of_tile) {
     constexpr int kDim = channels, kTile = rows_of_tile;

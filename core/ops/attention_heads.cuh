@@ -70,9 +70,31 @@ void with_width(const AttentionShape& s, Body body) {
   body(integral_constant<int, 128>(), integral_constant<int, 32>());
 }
 
-// The same ops where products may round their inputs to bf16 (Stream::bf16). delta = <out, dout> by row, as lse lies.
+// The same ops on tensor cores, where products may round their inputs to bf16 (Stream::bf16). delta = <out, dout> by
+// row, as lse lies.
 void attention_bf16(Stream&, const AttentionShape&, const float* qkv, float* out, float* lse);
 void attention_backward_bf16(Stream&, const AttentionShape&, const float* qkv, const float* lse, const float* delta,
                              const float* dout, float* dqkv);
+
+__device__ inline float as_fp32(float v) { return v; }
+__device__ inline float as_fp32(Bf16 v) { return fp32_of(v); }
+
+// In the stream's scratch.
+template <class T>
+float* delta_of(Stream& stream, const AttentionShape& s, const T* out, const T* dout) {
+  const int64_t tokens = s.tokens, heads = s.heads, dim = s.head_dim, rows = s.sequences * heads * tokens;
+  auto* delta = stream.scratch<float>(rows);
+  warps(stream, rows, [=] __device__(int64_t i, int lane) {
+    const int64_t t = i % tokens, h = i / tokens % heads;
+    const HeadRows head(s, i / tokens / heads, h);
+    if (t >= head.tokens) return;
+    const int64_t first = ((head.row + t) * heads + h) * dim;
+    float sum = 0;
+    for (int64_t c = lane; c < dim; c += kWarp) sum += as_fp32(out[first + c]) * as_fp32(dout[first + c]);
+    sum = over_warp(sum, Plus());
+    if (lane == 0) delta[head.statistics + t] = sum;
+  });
+  return delta;
+}
 
 }  // namespace swy::ops::cuda

@@ -11,6 +11,7 @@
 #include "core/ops/attention.h"
 #include "core/ops/embedding.h"
 #include "core/ops/loss.h"
+#include "core/ops/numbers.h"
 #include "core/ops/rotary.h"
 
 namespace swy::ops {
@@ -33,9 +34,12 @@ void binary_backward(Stream&, int32_t kind, int64_t m, int64_t n, const float* a
                      int32_t shape_b, const float* dy, float* da_add, float* db_add);
 void gemm_ld(Stream&, bool trans_a, bool trans_b, int64_t m, int64_t n, int64_t k, float alpha, const float* a,
              int64_t lda, const float* b, int64_t ldb, float beta, float* c, int64_t ldc);
-// c[m,n] = a[m,k] b[k,n] in fp32 of bf16 numbers (the upper halves of floats), by cuBLASLt; throws DeviceError without
-// it. A yardstick: no op rounds so far.
-void gemm_bf16(Stream&, int64_t m, int64_t n, int64_t k, const uint16_t* a, const uint16_t* b, float* c);
+// By cuBLASLt; throw DeviceError without it. k > 0.
+bool multiplies_bf16(const Stream&);
+void gemm_bf16(Stream&, bool trans_a, bool trans_b, int64_t m, int64_t n, int64_t k, float alpha, const Bf16* a,
+               int64_t lda, const Bf16* b, int64_t ldb, float beta, Numbers c, int64_t ldc);
+void gemm_bf16_add(Stream&, int64_t m, int64_t n, int64_t k, const Bf16* a, const Bf16* b, const float* bias,
+                   const float* base, float* c);
 // *seed_there in place of seed where it is not null.
 void random(Stream&, int32_t kind, uint64_t seed, const uint64_t* seed_there, uint64_t stream, int64_t n, float mean,
             float scale, float* y);
@@ -137,6 +141,30 @@ void adamw(Stream&, const AdamW&, int64_t n, const float* g, float* p, float* m,
 void sum_of_squares(Stream&, int64_t n, const float* g, double* sum);
 void clip_scale(Stream&, int64_t n, const double* squares, float most, double* norm, float* scale);
 void ema(Stream&, int64_t n, float decay, const float* p, float* average);
+
+// ---- the same on arrays of bf16 (numbers.h) ----
+void to_bf16(Stream&, int64_t n, const float* from, Bf16* to);  // of any length
+void layer_norm(Stream&, int64_t rows, int64_t cols, float eps, const float* x, const float* gain, const float* bias,
+                Bf16* y, float* mean, float* rstd);
+void layer_norm_backward(Stream&, int64_t rows, int64_t cols, const float* x, const float* gain, const float* mean,
+                         const float* rstd, const Bf16* dy, float* dx_add, float* dgain_add, float* dbias_add);
+void rms_norm(Stream&, int64_t rows, int64_t cols, float eps, const float* x, const float* gain, Bf16* y, float* rstd);
+void rms_norm_backward(Stream&, int64_t rows, int64_t cols, const float* x, const float* gain, const float* rstd,
+                       const Bf16* dy, float* dx_add, float* dgain_add);
+void add_bias(Stream&, int64_t rows, int64_t cols, const Bf16* x, const float* bias, Bf16* y);
+void bias_backward(Stream&, int64_t rows, int64_t cols, const Bf16* dy, float* dbias_add);
+void bias_gelu(Stream&, int64_t rows, int64_t cols, const Bf16* pre, const float* bias, Bf16* act);
+void bias_gelu_backward(Stream&, int64_t rows, int64_t cols, const Bf16* pre, const float* bias, Bf16* d, Bf16* act,
+                        float* dbias_add);
+void bias_swiglu(Stream&, int64_t rows, int64_t hidden, const Bf16* pre, const float* bias, Bf16* act);
+void bias_swiglu_backward(Stream&, int64_t rows, int64_t hidden, const Bf16* pre, const float* bias, const Bf16* dact,
+                          Bf16* dpre, Bf16* act, float* dbias_add);
+void bias_rotary(Stream&, const RotaryShape&, const int32_t* position, const float* table, const float* bias,
+                 Bf16* qkv);
+void rotary_backward(Stream&, const RotaryShape&, const int32_t* position, const float* table, Bf16* dqkv);
+void attention_bf16(Stream&, const AttentionShape&, const Bf16* qkv, Bf16* out, float* lse);
+void attention_backward(Stream&, const AttentionShape&, const Bf16* qkv, const Bf16* out, const float* lse,
+                        const Bf16* dout, Bf16* dqkv);
 
 // ---- all tensors of a model (multi_tensor.h): chunks, tensors and turn lie on the device ----
 // parts[c] = sum of squares of chunk c's gradients

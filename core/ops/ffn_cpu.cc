@@ -41,10 +41,14 @@ void with_bias(const float* bias, Body&& body) {
 
 }  // namespace
 
-void bias_gelu(const Exec& ex, int64_t rows, int64_t cols, const float* pre, const float* bias, float* act) {
-  if (!count(ex, extent(rows, cols, 8), 4 * (extent(rows, cols, 2) + extent(cols)))) return;
-  if constexpr (kWithCuda)
+void bias_gelu(const Exec& ex, int64_t rows, int64_t cols, ConstNumbers of, const float* bias, Numbers to) {
+  if (!count(ex, extent(rows, cols, 8), of.bytes() * extent(rows, cols, 2) + 4 * extent(cols))) return;
+  const float* pre = of.fp32();
+  float* act = to.fp32();
+  if constexpr (kWithCuda) {
+    if (of.is_bf16()) return cuda::bias_gelu(*ex.stream, rows, cols, of.bf16(), bias, to.bf16());
     if (ex.stream) return cuda::bias_gelu(*ex.stream, rows, cols, pre, bias, act);
+  }
   with_bias(bias, [&](auto bias_at) {
     for_rows(rows, cols, [&](int64_t begin, int64_t end) {
       for (int64_t r = begin; r < end; ++r) {
@@ -57,12 +61,17 @@ void bias_gelu(const Exec& ex, int64_t rows, int64_t cols, const float* pre, con
   });
 }
 
-void bias_gelu_backward(const Exec& ex, int64_t rows, int64_t cols, const float* pre, const float* bias, float* d,
-                        float* act, float* dbias_add) {
-  const double tensors = act ? 4 : 3;
-  if (!count(ex, extent(rows, cols, 18), 4 * (tensors * extent(rows, cols) + extent(cols, 3)))) return;
-  if constexpr (kWithCuda)
+void bias_gelu_backward(const Exec& ex, int64_t rows, int64_t cols, ConstNumbers of, const float* bias, Numbers slopes,
+                        Numbers to, float* dbias_add) {
+  const double tensors = to ? 4 : 3;
+  if (!count(ex, extent(rows, cols, 18), of.bytes() * tensors * extent(rows, cols) + 4 * extent(cols, 3))) return;
+  const float* pre = of.fp32();
+  float *d = slopes.fp32(), *act = to.fp32();
+  if constexpr (kWithCuda) {
+    if (of.is_bf16())
+      return cuda::bias_gelu_backward(*ex.stream, rows, cols, of.bf16(), bias, slopes.bf16(), to.bf16(), dbias_add);
     if (ex.stream) return cuda::bias_gelu_backward(*ex.stream, rows, cols, pre, bias, d, act, dbias_add);
+  }
   with_bias(bias, [&](auto bias_at) {
     for_column_blocks(rows, cols, [&](int64_t first, int64_t width) {
       float sum[kColumns] = {};
@@ -93,11 +102,15 @@ void bias_gelu_backward(const Exec& ex, int64_t rows, int64_t cols, const float*
   });
 }
 
-void bias_swiglu(const Exec& ex, int64_t rows, int64_t hidden, const float* pre, const float* bias, float* act) {
+void bias_swiglu(const Exec& ex, int64_t rows, int64_t hidden, ConstNumbers of, const float* bias, Numbers to) {
   const double elements = extent(rows, hidden);
-  if (!count(ex, (bias ? 7 : 5) * elements, 4 * (3 * elements + (bias ? 2 : 0) * extent(hidden)))) return;
-  if constexpr (kWithCuda)
+  if (!count(ex, (bias ? 7 : 5) * elements, of.bytes() * 3 * elements + (bias ? 8 : 0) * extent(hidden))) return;
+  const float* pre = of.fp32();
+  float* act = to.fp32();
+  if constexpr (kWithCuda) {
+    if (of.is_bf16()) return cuda::bias_swiglu(*ex.stream, rows, hidden, of.bf16(), bias, to.bf16());
     if (ex.stream) return cuda::bias_swiglu(*ex.stream, rows, hidden, pre, bias, act);
+  }
   with_bias(bias, [&](auto bias_at) {
     for_rows(rows, 2 * hidden, [&](int64_t begin, int64_t end) {
       for (int64_t r = begin; r < end; ++r) {
@@ -113,12 +126,19 @@ void bias_swiglu(const Exec& ex, int64_t rows, int64_t hidden, const float* pre,
   });
 }
 
-void bias_swiglu_backward(const Exec& ex, int64_t rows, int64_t hidden, const float* pre, const float* bias,
-                          const float* dact, float* dpre, float* act, float* dbias_add) {
+void bias_swiglu_backward(const Exec& ex, int64_t rows, int64_t hidden, ConstNumbers of, const float* bias,
+                          ConstNumbers given, Numbers slopes, Numbers to, float* dbias_add) {
   const double elements = extent(rows, hidden);
-  if (!count(ex, (bias ? 15 : 11) * elements, 4 * ((act ? 6 : 5) * elements + (bias ? 6 : 0) * extent(hidden)))) return;
-  if constexpr (kWithCuda)
+  if (!count(ex, (bias ? 15 : 11) * elements, of.bytes() * (to ? 6 : 5) * elements + (bias ? 24 : 0) * extent(hidden)))
+    return;
+  const float *pre = of.fp32(), *dact = given.fp32();
+  float *dpre = slopes.fp32(), *act = to.fp32();
+  if constexpr (kWithCuda) {
+    if (of.is_bf16())
+      return cuda::bias_swiglu_backward(*ex.stream, rows, hidden, of.bf16(), bias, given.bf16(), slopes.bf16(),
+                                        to.bf16(), dbias_add);
     if (ex.stream) return cuda::bias_swiglu_backward(*ex.stream, rows, hidden, pre, bias, dact, dpre, act, dbias_add);
+  }
   with_bias(bias, [&](auto bias_at) {
     for_column_blocks(rows, hidden, [&](int64_t first, int64_t width) {
       float gate_sum[kColumns] = {}, up_sum[kColumns] = {}, spare[kColumns];
@@ -145,13 +165,13 @@ void bias_swiglu_backward(const Exec& ex, int64_t rows, int64_t hidden, const fl
   });
 }
 
-void activate(const Exec& ex, ActivationKind kind, int64_t rows, int64_t hidden, const float* pre, const float* bias,
-              float* act) {
+void activate(const Exec& ex, ActivationKind kind, int64_t rows, int64_t hidden, ConstNumbers pre, const float* bias,
+              Numbers act) {
   (kind == ActivationKind::kSwiglu ? bias_swiglu : bias_gelu)(ex, rows, hidden, pre, bias, act);
 }
 
-Activated activate_backward(const Exec& ex, ActivationKind kind, int64_t rows, int64_t hidden, const float* pre,
-                            const float* bias, float* dact, float* spare, float* dbias_add) {
+Activated activate_backward(const Exec& ex, ActivationKind kind, int64_t rows, int64_t hidden, ConstNumbers pre,
+                            const float* bias, Numbers dact, Numbers spare, float* dbias_add) {
   if (kind == ActivationKind::kSwiglu) {
     bias_swiglu_backward(ex, rows, hidden, pre, bias, dact, spare, dact, dbias_add);
     return {dact, spare};
@@ -160,11 +180,16 @@ Activated activate_backward(const Exec& ex, ActivationKind kind, int64_t rows, i
   return {spare, dact};
 }
 
-void add_bias(const Exec& ex, int64_t rows, int64_t cols, const float* x, const float* bias, float* y) {
-  if (!bias && y == x) return;
-  if (!count(ex, bias ? extent(rows, cols) : 0, 4 * (extent(rows, cols, 2) + (bias ? extent(cols) : 0)))) return;
-  if constexpr (kWithCuda)
+void add_bias(const Exec& ex, int64_t rows, int64_t cols, ConstNumbers of, const float* bias, Numbers to) {
+  if (!bias && to.fp32() == of.fp32() && to.bf16() == of.bf16()) return;
+  if (!count(ex, bias ? extent(rows, cols) : 0, of.bytes() * extent(rows, cols, 2) + (bias ? 4 * extent(cols) : 0)))
+    return;
+  const float* x = of.fp32();
+  float* y = to.fp32();
+  if constexpr (kWithCuda) {
+    if (of.is_bf16()) return cuda::add_bias(*ex.stream, rows, cols, of.bf16(), bias, to.bf16());
     if (ex.stream) return cuda::add_bias(*ex.stream, rows, cols, x, bias, y);
+  }
   with_bias(bias, [&](auto bias_at) {
     for_rows(rows, cols, [&](int64_t begin, int64_t end) {
       for (int64_t r = begin; r < end; ++r) {
@@ -175,10 +200,13 @@ void add_bias(const Exec& ex, int64_t rows, int64_t cols, const float* x, const 
   });
 }
 
-void bias_backward(const Exec& ex, int64_t rows, int64_t cols, const float* dy, float* dbias_add) {
-  if (!dbias_add || !count(ex, extent(rows, cols), 4 * (extent(rows, cols) + extent(cols, 2)))) return;
-  if constexpr (kWithCuda)
+void bias_backward(const Exec& ex, int64_t rows, int64_t cols, ConstNumbers of, float* dbias_add) {
+  if (!dbias_add || !count(ex, extent(rows, cols), of.bytes() * extent(rows, cols) + 4 * extent(cols, 2))) return;
+  const float* dy = of.fp32();
+  if constexpr (kWithCuda) {
+    if (of.is_bf16()) return cuda::bias_backward(*ex.stream, rows, cols, of.bf16(), dbias_add);
     if (ex.stream) return cuda::bias_backward(*ex.stream, rows, cols, dy, dbias_add);
+  }
   for_column_blocks(rows, cols, [&](int64_t first, int64_t width) {
     float sum[kColumns] = {};
     for (int64_t r = 0; r < rows; ++r) {

@@ -14,7 +14,7 @@ void bias_gelu(Stream& s, int64_t rows, int64_t cols, const float* pre, const fl
 
 void bias_gelu_backward(Stream& s, int64_t rows, int64_t cols, const float* pre, const float* bias, float* d,
                         float* act, float* dbias_add) {
-  column_sums<1>(s, rows, cols, dbias_add, [=] __device__(int64_t r, int64_t c, float* sum) {
+  column_sums<1>(s, rows, cols, {{dbias_add}}, [=] __device__(int64_t r, int64_t c, float* sum) {
     const int64_t at = r * cols + c;
     float value, slope;
     gelu_both(pre[at] + bias_at(bias, c), &value, &slope);
@@ -33,7 +33,8 @@ void bias_swiglu(Stream& s, int64_t rows, int64_t hidden, const float* pre, cons
 // A thread has read its element of dact when it writes the one of act, which may lie in the same place.
 void bias_swiglu_backward(Stream& s, int64_t rows, int64_t hidden, const float* pre, const float* bias,
                           const float* dact, float* dpre, float* act, float* dbias_add) {
-  column_sums<2>(s, rows, hidden, dbias_add, [=] __device__(int64_t r, int64_t c, float* sum) {
+  const SumsTo<2> to{{dbias_add, dbias_add ? dbias_add + hidden : nullptr}};
+  column_sums<2>(s, rows, hidden, to, [=] __device__(int64_t r, int64_t c, float* sum) {
     const int64_t gate = r * 2 * hidden + c, up = gate + hidden, at = r * hidden + c;
     const Swiglu x = swiglu_both(pre[gate] + bias_at(bias, c), pre[up] + bias_at(bias, hidden + c), dact[at]);
     sum[0] += dpre[gate] = x.dgate;
@@ -47,7 +48,7 @@ void add_bias(Stream& s, int64_t rows, int64_t cols, const float* x, const float
 }
 
 void bias_backward(Stream& s, int64_t rows, int64_t cols, const float* dy, float* dbias_add) {
-  column_sums<1>(s, rows, cols, dbias_add,
+  column_sums<1>(s, rows, cols, {{dbias_add}},
                  [=] __device__(int64_t r, int64_t c, float* sum) { sum[0] += dy[r * cols + c]; });
 }
 

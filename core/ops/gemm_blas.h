@@ -4,16 +4,26 @@
 #include <string>
 
 #include "core/device/device.h"
+#include "core/ops/numbers.h"
 
 namespace swy::ops::cuda {
 
 const std::string& why_no_blas();  // why the library cannot be used; empty when it can
 std::string blas_name();           // with its version. REQUIRES: it can be used
 
-enum class Elements { kFp32, kBf16 };
-// As gemm_ld, a and b of these elements, c and all sums fp32; fp32 inputs are rounded where the stream allows it. k >
-// 0.
-void blas_multiply(Stream&, Elements, bool trans_a, bool trans_b, int64_t m, int64_t n, int64_t k, float alpha,
-                   const void* a, int64_t lda, const void* b, int64_t ldb, float beta, float* c, int64_t ldc);
+// c = alpha op(a) op(b) + beta base + bias. a and b are alike, c is fp32 or, with operands that are bf16, bf16; sums
+// are fp32; fp32 operands are rounded where the stream allows it. m, n, k > 0.
+struct BlasProduct {
+  bool trans_a = false, trans_b = false;
+  int64_t m = 0, n = 0, k = 0;
+  float alpha = 1, beta = 0;
+  ConstNumbers a, b;
+  int64_t lda = 0, ldb = 0, ldc = 0;  // as in gemm_ld; ldc of base too
+  ConstNumbers base;                  // like c, and may be c; not read when beta is 0
+  const float* bias = nullptr;        // [n], where c is fp32; null: none
+  Numbers c;
+};
+// False: the library has no way to do this with a bias, and nothing was done.
+bool blas_multiply(Stream&, const BlasProduct&);
 
 }  // namespace swy::ops::cuda

@@ -76,9 +76,11 @@ struct Product {
   cublasLtMatmulDesc_t description;
   cublasLtMatrixLayout_t left, right, out;
   cublasLtMatmulAlgo_t algorithm;
+  bool possible;
 };
-using Shape = std::tuple<int, cudaDataType, cublasComputeType_t, bool, bool, int64_t, int64_t, int64_t, int64_t,
-                         int64_t, int64_t, int64_t, uint32_t>;
+// All that an algorithm is chosen by.
+using Shape = std::tuple<int, cudaDataType, cudaDataType, cublasComputeType_t, bool, bool, bool, int64_t, int64_t,
+                         int64_t, int64_t, int64_t, int64_t, int64_t, uint32_t>;
 
 struct Products {
   std::mutex lock;
@@ -109,20 +111,29 @@ uint32_t alignment_of(std::initializer_list<const void*> pointers) {
   return static_cast<uint32_t>(all & (~all + 1));
 }
 
-Product make(Stream& s, cublasLtHandle_t handle, cudaDataType type, bool trans_a, bool trans_b, int64_t m, int64_t n,
-             int64_t k, int64_t lda, int64_t ldb, int64_t ldc, uint32_t alignment) {
+cudaDataType type_of(const ConstNumbers& x) { return x.is_bf16() ? CUDA_R_16BF : CUDA_R_32F; }
+const void* address(const ConstNumbers& x) { return x.is_bf16() ? static_cast<const void*>(x.bf16()) : x.fp32(); }
+
+Product make(Stream& s, cublasLtHandle_t handle, const BlasProduct& g, uint32_t alignment) {
   const Library& blas = library();
+  const cudaDataType type = type_of(g.a), out = type_of(g.c);
   Product p{};
-  const cublasOperation_t left = trans_b ? CUBLAS_OP_T : CUBLAS_OP_N, right = trans_a ? CUBLAS_OP_T : CUBLAS_OP_N;
+  const cublasOperation_t left = g.trans_b ? CUBLAS_OP_T : CUBLAS_OP_N, right = g.trans_a ? CUBLAS_OP_T : CUBLAS_OP_N;
   SWY_BLAS_CHECK(blas.new_product(&p.description, precision(s, type), CUDA_R_32F));
   SWY_BLAS_CHECK(blas.set(p.description, CUBLASLT_MATMUL_DESC_TRANSA, &left, sizeof left));
   SWY_BLAS_CHECK(blas.set(p.description, CUBLASLT_MATMUL_DESC_TRANSB, &right, sizeof right));
+  if (g.bias) {  // along the rows of the column-major result: our columns
+    const cublasLtEpilogue_t epilogue = CUBLASLT_EPILOGUE_BIAS;
+    const auto bias_type = static_cast<int32_t>(CUDA_R_32F);
+    SWY_BLAS_CHECK(blas.set(p.description, CUBLASLT_MATMUL_DESC_EPILOGUE, &epilogue, sizeof epilogue));
+    SWY_BLAS_CHECK(blas.set(p.description, CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE, &bias_type, sizeof bias_type));
+  }
   const auto layout = [&](cublasLtMatrixLayout_t* l, cudaDataType of, int64_t rows, int64_t cols, int64_t ld) {
     SWY_BLAS_CHECK(blas.new_layout(l, of, static_cast<uint64_t>(rows), static_cast<uint64_t>(cols), ld));
   };
-  layout(&p.left, type, trans_b ? k : n, trans_b ? n : k, ldb);
-  layout(&p.right, type, trans_a ? m : k, trans_a ? k : m, lda);
-  layout(&p.out, CUDA_R_32F, n, m, ldc);
+  layout(&p.left, type, g.trans_b ? g.k : g.n, g.trans_b ? g.n : g.k, g.ldb);
+  layout(&p.right, type, g.trans_a ? g.m : g.k, g.trans_a ? g.k : g.m, g.lda);
+  layout(&p.out, out, g.n, g.m, g.ldc);
   cublasLtMatmulPreference_t preference;
   SWY_BLAS_CHECK(blas.new_preference(&preference));
   const auto room = static_cast<size_t>(s.scratch_bytes());
@@ -137,8 +148,9 @@ Product make(Stream& s, cublasLtHandle_t handle, cudaDataType type, bool trans_a
   const cublasStatus_t status =
       blas.choose(handle, p.description, p.left, p.right, p.out, p.out, preference, 1, &found, &count);
   SWY_BLAS_CHECK(blas.drop_preference(preference));
-  if (status != CUBLAS_STATUS_SUCCESS || count == 0)
-    throw DeviceError(cat("cuBLASLt has no way to multiply ", m, "x", k, " by ", k, "x", n, " (status ",
+  p.possible = status == CUBLAS_STATUS_SUCCESS && count > 0;
+  if (!p.possible && !g.bias)
+    throw DeviceError(cat("cuBLASLt has no way to multiply ", g.m, "x", g.k, " by ", g.k, "x", g.n, " (status ",
                           static_cast<int>(status), ")"));
   p.algorithm = found.algo;
   return p;
@@ -149,25 +161,27 @@ Product make(Stream& s, cublasLtHandle_t handle, cudaDataType type, bool trans_a
 const std::string& why_no_blas() { return library().why_not; }
 std::string blas_name() { return cat("cuBLASLt ", library().version()); }
 
-void blas_multiply(Stream& s, Elements elements, bool trans_a, bool trans_b, int64_t m, int64_t n, int64_t k,
-                   float alpha, const void* a, int64_t lda, const void* b, int64_t ldb, float beta, float* c,
-                   int64_t ldc) {
+bool blas_multiply(Stream& s, const BlasProduct& g) {
   SWY_CUDA_CHECK(cudaSetDevice(s.device()));
   const auto stream = static_cast<cudaStream_t>(s.handle());
-  const cudaDataType type = elements == Elements::kBf16 ? CUDA_R_16BF : CUDA_R_32F;
   Products& all = products();
   const std::lock_guard hold(all.lock);
   const cublasLtHandle_t handle = all.handle_of(s.device());
-  const uint32_t alignment = alignment_of({a, b, c});
-  const Shape shape{s.device(), type, precision(s, type), trans_a,  trans_b, m, n, k, lda,
-                    ldb,        ldc,  s.scratch_bytes(),  alignment};
+  const void *a = address(g.a), *b = address(g.b), *base = address(g.base), *c = address(g.c);
+  const uint32_t alignment = alignment_of({a, b, base, c, g.bias});
+  const cudaDataType type = type_of(g.a);
+  const Shape shape{
+      s.device(), type,  type_of(g.c), precision(s, type), g.bias != nullptr, g.trans_a, g.trans_b, g.m, g.n, g.k,
+      g.lda,      g.ldb, g.ldc,        s.scratch_bytes(),  alignment};
   auto at = all.known.find(shape);
-  if (at == all.known.end())
-    at = all.known.emplace(shape, make(s, handle, type, trans_a, trans_b, m, n, k, lda, ldb, ldc, alignment)).first;
+  if (at == all.known.end()) at = all.known.emplace(shape, make(s, handle, g, alignment)).first;
   const Product& p = at->second;
-  SWY_BLAS_CHECK(library().multiply(handle, p.description, &alpha, b, p.left, a, p.right, &beta, c, p.out, c, p.out,
-                                    &p.algorithm, s.scratch<char>(s.scratch_bytes()),
+  if (!p.possible) return false;
+  if (g.bias) SWY_BLAS_CHECK(library().set(p.description, CUBLASLT_MATMUL_DESC_BIAS_POINTER, &g.bias, sizeof g.bias));
+  SWY_BLAS_CHECK(library().multiply(handle, p.description, &g.alpha, b, p.left, a, p.right, &g.beta, base, p.out,
+                                    const_cast<void*>(c), p.out, &p.algorithm, s.scratch<char>(s.scratch_bytes()),
                                     static_cast<size_t>(s.scratch_bytes()), stream));
+  return true;
 }
 
 }  // namespace swy::ops::cuda

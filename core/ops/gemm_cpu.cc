@@ -4,6 +4,7 @@
 
 #include "core/base/error.h"
 #include "core/ops/cuda.h"
+#include "core/ops/ffn.h"
 #include "core/ops/flops.h"
 #include "core/ops/gemm.h"
 
@@ -27,9 +28,33 @@ void gemm_ld(const Exec& ex, bool trans_a, bool trans_b, int64_t m, int64_t n, i
          ": oneDNN returned status ", static_cast<int>(status));
 }
 
-void gemm(const Exec& ex, bool trans_a, bool trans_b, int64_t m, int64_t n, int64_t k, float alpha, const float* a,
-          const float* b, float beta, float* c) {
-  gemm_ld(ex, trans_a, trans_b, m, n, k, alpha, a, trans_a ? m : k, b, trans_b ? k : n, beta, c, n);
+void gemm(const Exec& ex, bool trans_a, bool trans_b, int64_t m, int64_t n, int64_t k, float alpha, ConstNumbers a,
+          ConstNumbers b, float beta, Numbers c) {
+  const int64_t lda = trans_a ? m : k, ldb = trans_b ? k : n;
+  if (!a.is_bf16())
+    return gemm_ld(ex, trans_a, trans_b, m, n, k, alpha, a.fp32(), lda, b.fp32(), ldb, beta, c.fp32(), n);
+  const double out = extent(m, n) * (beta == 0 ? 1 : 2);
+  if (!count(ex, 2 * extent(m, n, k), a.bytes() * (extent(m, k) + extent(k, n)) + c.bytes() * out)) return;
+  if constexpr (kWithCuda)
+    cuda::gemm_bf16(*ex.stream, trans_a, trans_b, m, n, k, alpha, a.bf16(), lda, b.bf16(), ldb, beta, c, n);
+}
+
+bool multiplies_bf16(const Exec& ex) {
+  if constexpr (kWithCuda) return ex.stream && cuda::multiplies_bf16(*ex.stream);
+  return false;
+}
+
+void gemm_add(const Exec& ex, int64_t m, int64_t n, int64_t k, ConstNumbers a, ConstNumbers b, const float* bias,
+              const float* base, float* c) {
+  if (!a.is_bf16()) {
+    add_bias(ex, m, n, base, bias, c);
+    return gemm(ex, false, false, m, n, k, 1, a, b, 1, c);
+  }
+  const double out = extent(m, n);
+  if (!count(ex, 2 * extent(m, n, k) + (bias ? out : 0),
+             a.bytes() * (extent(m, k) + extent(k, n)) + 8 * out + (bias ? 4 * extent(n) : 0)))
+    return;
+  if constexpr (kWithCuda) cuda::gemm_bf16_add(*ex.stream, m, n, k, a.bf16(), b.bf16(), bias, base, c);
 }
 
 std::string onednn_version() {

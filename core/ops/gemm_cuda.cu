@@ -48,8 +48,10 @@ __global__ void __launch_bounds__(kSide* kSide)
 void gemm_ld(Stream& s, bool trans_a, bool trans_b, int64_t m, int64_t n, int64_t k, float alpha, const float* a,
              int64_t lda, const float* b, int64_t ldb, float beta, float* c, int64_t ldc) {
   if (m == 0 || n == 0) return;
-  if (k > 0 && !s.plain_gemm && why_no_blas().empty())
-    return blas_multiply(s, Elements::kFp32, trans_a, trans_b, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc);
+  if (k > 0 && !s.plain_gemm && why_no_blas().empty()) {
+    blas_multiply(s, {trans_a, trans_b, m, n, k, alpha, beta, a, b, lda, ldb, ldc, c, nullptr, c});
+    return;
+  }
   const int64_t across = (n + kTile - 1) / kTile, tiles = (m + kTile - 1) / kTile * across;
   if (tiles > kMostBlocks) throw DeviceError(cat("a product of ", m, "x", n, " is too large for one launch"));
   SWY_LAUNCH(static_cast<unsigned>(tiles), kSide * kSide, 0, queue(s), tile_kernel, trans_a, trans_b, m, n, k, alpha, a,
@@ -57,9 +59,24 @@ void gemm_ld(Stream& s, bool trans_a, bool trans_b, int64_t m, int64_t n, int64_
   SWY_CUDA_CHECK(cudaGetLastError());
 }
 
-void gemm_bf16(Stream& s, int64_t m, int64_t n, int64_t k, const uint16_t* a, const uint16_t* b, float* c) {
+bool multiplies_bf16(const Stream& s) { return s.bf16 && !s.plain_gemm && why_no_blas().empty(); }
+
+void gemm_bf16(Stream& s, bool trans_a, bool trans_b, int64_t m, int64_t n, int64_t k, float alpha, const Bf16* a,
+               int64_t lda, const Bf16* b, int64_t ldb, float beta, Numbers c, int64_t ldc) {
   if (!why_no_blas().empty()) throw DeviceError(cat("a product of bf16 needs cuBLASLt: ", why_no_blas()));
-  blas_multiply(s, Elements::kBf16, false, false, m, n, k, 1, a, k, b, n, 0, c, n);
+  if (m == 0 || n == 0) return;
+  if (k == 0) throw DeviceError("a product of bf16 over no depth");
+  blas_multiply(s, {trans_a, trans_b, m, n, k, alpha, beta, a, b, lda, ldb, ldc, c, nullptr, c});
+}
+
+void gemm_bf16_add(Stream& s, int64_t m, int64_t n, int64_t k, const Bf16* a, const Bf16* b, const float* bias,
+                   const float* base, float* c) {
+  if (m == 0 || n == 0) return;
+  BlasProduct p{false, false, m, n, k, 1, 1, a, b, k, n, n, base, bias, c};
+  if (blas_multiply(s, p)) return;
+  add_bias(s, m, n, base, bias, c);
+  p.base = c, p.bias = nullptr;
+  blas_multiply(s, p);
 }
 
 std::string gemm_library() { return why_no_blas().empty() ? blas_name() : cat("own kernel: ", why_no_blas()); }

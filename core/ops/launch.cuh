@@ -223,45 +223,57 @@ void cells(Stream& s, int64_t rows, int64_t cols, F f) {
   SWY_CUDA_CHECK(cudaGetLastError());
 }
 
-template <int kSums, class F>
+template <int kSums, int kWide, class F>
 __global__ void column_sums_kernel(Cover c, float* parts, F f) {
-  __shared__ float part[kSums][256];
+  constexpr int kAll = kSums * kWide;
+  __shared__ float part[kAll][256];
   const int64_t column = blockIdx.x % c.across * blockDim.x + threadIdx.x, down = blockIdx.x / c.across;
   const int64_t first = down * c.run, end = first + c.run < c.rows ? first + c.run : c.rows;
-  float sum[kSums] = {};
+  float sum[kAll] = {};
   if (column < c.cols)
     for (int64_t r = first + threadIdx.y; r < end; r += blockDim.y) f(r, column, sum);
   if (!parts) return;
   const unsigned at = threadIdx.y * blockDim.x + threadIdx.x;
-  for (int k = 0; k < kSums; ++k) part[k][at] = sum[k];
+  for (int k = 0; k < kAll; ++k) part[k][at] = sum[k];
   __syncthreads();
   for (unsigned half = blockDim.y / 2; half > 0; half /= 2) {
     if (threadIdx.y < half)
-      for (int k = 0; k < kSums; ++k) part[k][at] += part[k][at + half * blockDim.x];
+      for (int k = 0; k < kAll; ++k) part[k][at] += part[k][at + half * blockDim.x];
     __syncthreads();
   }
   if (threadIdx.y == 0 && column < c.cols)
-    for (int k = 0; k < kSums; ++k) parts[(down * kSums + k) * c.cols + column] = part[k][threadIdx.x];
+    for (int k = 0; k < kAll; ++k)
+      parts[((down * kSums + k / kWide) * c.cols + column) * kWide + k % kWide] = part[k][threadIdx.x];
 }
-// Sums down the columns of [rows, cols], kSums of them at once: f(row, column, sum) for every cell adds to
-// sum[0..kSums), and add[k * cols + column] grows by the k-th. add null: f is called and nothing summed. Uses the
-// stream's scratch.
-template <int kSums, class F>
-void column_sums(Stream& s, int64_t rows, int64_t cols, float* add, F f) {
+template <int kSums>
+struct SumsTo {
+  float* add[kSums];  // null: this sum is not wanted
+  __host__ __device__ bool any() const {
+    for (float* a : add)
+      if (a) return true;
+    return false;
+  }
+};
+// Sums down the columns of [rows, cols * kWide], kSums of them at once: f(row, group of kWide columns, sum) for every
+// group adds to sum[k * kWide + column in the group], and to.add[k] [cols * kWide] grows by the k-th. Where none is
+// wanted f is called and nothing summed. Uses the stream's scratch.
+template <int kSums, int kWide = 1, class F>
+void column_sums(Stream& s, int64_t rows, int64_t cols, SumsTo<kSums> to, F f) {
   if (rows <= 0 || cols <= 0) return;
   constexpr int64_t kBlocks = 4096;  // enough to fill a device, few enough for the second step
   const int64_t down = kBlocks / ((cols + kWarp - 1) / kWarp);
   const Cover c(rows, cols, 8, down > 1 ? down : 1);
-  float* parts = add ? s.scratch<float>(c.down * kSums * cols) : nullptr;
-  SWY_LAUNCH(c.blocks(), c.threads, 0, queue(s), column_sums_kernel<kSums>, c, parts, f);
+  const int64_t width = cols * kWide, n = kSums * width;
+  float* parts = to.any() ? s.scratch<float>(c.down * n) : nullptr;
+  SWY_LAUNCH(c.blocks(), c.threads, 0, queue(s), (column_sums_kernel<kSums, kWide, F>), c, parts, f);
   SWY_CUDA_CHECK(cudaGetLastError());
-  if (!add) return;
-  const int64_t n = kSums * cols;
+  if (!parts) return;
   columns(s, 1, nullptr, c.down, n, [=] __device__(Column at) {
     float sum = 0;
     for (int64_t r = at.first; r < at.end; r += at.step) sum += parts[r * n + at.column];
     sum = at.over_column(sum, Plus());
-    if (at.leader) add[at.column] += sum;
+    float* add = at.leader ? to.add[at.column / width] : nullptr;
+    if (add) add[at.column % width] += sum;
   });
 }
 

@@ -8,13 +8,14 @@
 #include <cstdint>
 
 #include "core/device/exec.h"
+#include "core/ops/numbers.h"
 
 namespace swy::ops {
 
-void rms_norm(const Exec&, int64_t rows, int64_t cols, float eps, const float* x, const float* gain, float* y,
+void rms_norm(const Exec&, int64_t rows, int64_t cols, float eps, const float* x, const float* gain, Numbers y,
               float* rstd);  // y may be x
 // Adds into dx and dgain [cols].
 void rms_norm_backward(const Exec&, int64_t rows, int64_t cols, const float* x, const float* gain, const float* rstd,
-                       const float* dy, float* dx_add, float* dgain_add);
+                       ConstNumbers dy, float* dx_add, float* dgain_add);
 
 }  // namespace swy::ops

@@ -8,11 +8,15 @@
 
 namespace swy::ops {
 
-void rms_norm(const Exec& ex, int64_t rows, int64_t cols, float eps, const float* x, const float* gain, float* y,
+void rms_norm(const Exec& ex, int64_t rows, int64_t cols, float eps, const float* x, const float* gain, Numbers to,
               float* rstd) {
-  if (!count(ex, 4 * extent(rows, cols), 4 * (2 * extent(rows, cols) + extent(rows) + extent(cols)))) return;
-  if constexpr (kWithCuda)
+  if (!count(ex, 4 * extent(rows, cols), (4 + to.bytes()) * extent(rows, cols) + 4 * (extent(rows) + extent(cols))))
+    return;
+  float* y = to.fp32();
+  if constexpr (kWithCuda) {
+    if (to.is_bf16()) return cuda::rms_norm(*ex.stream, rows, cols, eps, x, gain, to.bf16(), rstd);
     if (ex.stream) return cuda::rms_norm(*ex.stream, rows, cols, eps, x, gain, y, rstd);
+  }
   parallel_for(rows, grain(2 * cols), [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
       const float* in = x + i * cols;
@@ -27,10 +31,16 @@ void rms_norm(const Exec& ex, int64_t rows, int64_t cols, float eps, const float
 }
 
 void rms_norm_backward(const Exec& ex, int64_t rows, int64_t cols, const float* x, const float* gain, const float* rstd,
-                       const float* dy, float* dx_add, float* dgain_add) {
-  if (!count(ex, 10 * extent(rows, cols), 4 * (4 * extent(rows, cols) + extent(rows) + 3 * extent(cols)))) return;
-  if constexpr (kWithCuda)
-    if (ex.stream) return cuda::rms_norm_backward(*ex.stream, rows, cols, x, gain, rstd, dy, dx_add, dgain_add);
+                       ConstNumbers of, float* dx_add, float* dgain_add) {
+  if (!count(ex, 10 * extent(rows, cols),
+             (12 + of.bytes()) * extent(rows, cols) + 4 * (extent(rows) + 3 * extent(cols))))
+    return;
+  const float* dy = of.fp32();
+  if constexpr (kWithCuda) {
+    Stream* const s = ex.stream;
+    if (of.is_bf16()) return cuda::rms_norm_backward(*s, rows, cols, x, gain, rstd, of.bf16(), dx_add, dgain_add);
+    if (s) return cuda::rms_norm_backward(*s, rows, cols, x, gain, rstd, dy, dx_add, dgain_add);
+  }
   // With g = dy * gain and h = x * r: dx += r * (g - h * mean(g h)).
   parallel_for(rows, grain(4 * cols), [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {

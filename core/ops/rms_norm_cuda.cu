@@ -27,7 +27,7 @@ void rms_norm_backward(Stream& s, int64_t rows, int64_t cols, const float* x, co
     for (int64_t c = threadIdx.x; c < cols; c += blockDim.x)
       dx_add[i * cols + c] += scale * (d[c] * gain[c] - in[c] * back);
   });
-  column_sums<1>(s, rows, cols, dgain_add, [=] __device__(int64_t r, int64_t c, float* sum) {
+  column_sums<1>(s, rows, cols, {{dgain_add}}, [=] __device__(int64_t r, int64_t c, float* sum) {
     sum[0] += dy[r * cols + c] * (x[r * cols + c] * rstd[r]);
   });
 }

@@ -5,11 +5,12 @@
 // Pairs are half-split: channel i of a head goes with channel i + head_dim / 2 (GPT-NeoX's order; the interleaved order
 // is the same model with the channels of each head permuted). The turn is linear, so backward turns the other way.
 // Shapes: qkv [rows, 3 * heads * head_dim] with columns q|k|v; table [positions, head_dim]: cosines, then sines.
-// Counted: 3 per turned element, 1 per bias added.
+// As bf16 (numbers.h) head_dim is a multiple of 16. Counted: 3 per turned element, 1 per bias added.
 #pragma once
 #include <cstdint>
 
 #include "core/device/exec.h"
+#include "core/ops/numbers.h"
 
 namespace swy::ops {
 
@@ -25,8 +26,8 @@ struct RotaryShape {
 };
 // qkv += bias (null: none), then q and k are turned. position [rows] or null.
 void bias_rotary(const Exec&, const RotaryShape&, const int32_t* position, const float* table, const float* bias,
-                 float* qkv);
+                 Numbers qkv);
 // dqkv: gradient behind the turn becomes the gradient before it, which is also that of the biased projection.
-void rotary_backward(const Exec&, const RotaryShape&, const int32_t* position, const float* table, float* dqkv);
+void rotary_backward(const Exec&, const RotaryShape&, const int32_t* position, const float* table, Numbers dqkv);
 
 }  // namespace swy::ops

@@ -40,12 +40,15 @@ void rotary_table(int32_t positions, int32_t head_dim, float* table) {
 }
 
 void bias_rotary(const Exec& ex, const RotaryShape& s, const int32_t* position, const float* table, const float* bias,
-                 float* qkv) {
+                 Numbers rows) {
   const int64_t width = int64_t{s.heads} * s.head_dim;
   const double elements = extent(s.rows, width);
-  if (!count(ex, (6 + (bias ? 3 : 0)) * elements, 4 * (bias ? 6 : 4) * elements)) return;
-  if constexpr (kWithCuda)
+  if (!count(ex, (6 + (bias ? 3 : 0)) * elements, rows.bytes() * (bias ? 6 : 4) * elements)) return;
+  float* qkv = rows.fp32();
+  if constexpr (kWithCuda) {
+    if (rows.is_bf16()) return cuda::bias_rotary(*ex.stream, s, position, table, bias, rows.bf16());
     if (ex.stream) return cuda::bias_rotary(*ex.stream, s, position, table, bias, qkv);
+  }
   parallel_for(s.rows, grain(3 * width), [&](int64_t begin, int64_t end) {
     for (int64_t r = begin; r < end; ++r) {
       float* row = qkv + r * 3 * width;
@@ -58,12 +61,15 @@ void bias_rotary(const Exec& ex, const RotaryShape& s, const int32_t* position, 
   });
 }
 
-void rotary_backward(const Exec& ex, const RotaryShape& s, const int32_t* position, const float* table, float* dqkv) {
+void rotary_backward(const Exec& ex, const RotaryShape& s, const int32_t* position, const float* table, Numbers rows) {
   const int64_t width = int64_t{s.heads} * s.head_dim;
   const double elements = extent(s.rows, width);
-  if (!count(ex, 6 * elements, 16 * elements)) return;
-  if constexpr (kWithCuda)
+  if (!count(ex, 6 * elements, rows.bytes() * 4 * elements)) return;
+  float* dqkv = rows.fp32();
+  if constexpr (kWithCuda) {
+    if (rows.is_bf16()) return cuda::rotary_backward(*ex.stream, s, position, table, rows.bf16());
     if (ex.stream) return cuda::rotary_backward(*ex.stream, s, position, table, dqkv);
+  }
   parallel_for(s.rows, grain(2 * width), [&](int64_t begin, int64_t end) {
     for (int64_t r = begin; r < end; ++r) turn(s, angle_of(s, position, table, r), -1, dqkv + r * 3 * width);
   });

@@ -3,6 +3,7 @@
 #include <cstdint>
 
 #include "core/device/exec.h"
+#include "core/ops/numbers.h"
 
 namespace swy::ops {
 
@@ -34,9 +35,9 @@ void normalise_rows_backward(const Exec&, int64_t rows, int64_t cols, const floa
 // y = (x - mean) * rstd * gain + bias by row, rstd = 1 / sqrt(variance + eps); gain and bias may be null.
 // mean[rows] and rstd[rows] are written for backward. Counted: forward 8 per element, backward 14.
 void layer_norm(const Exec&, int64_t rows, int64_t cols, float eps, const float* x, const float* gain,
-                const float* bias, float* y, float* mean, float* rstd);
+                const float* bias, Numbers y, float* mean, float* rstd);
 // Adds into dx, dgain[cols] and dbias[cols], those that are not null; counted as if all three were there.
 void layer_norm_backward(const Exec&, int64_t rows, int64_t cols, const float* x, const float* gain, const float* mean,
-                         const float* rstd, const float* dy, float* dx_add, float* dgain_add, float* dbias_add);
+                         const float* rstd, ConstNumbers dy, float* dx_add, float* dgain_add, float* dbias_add);
 
 }  // namespace swy::ops

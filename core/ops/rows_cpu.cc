@@ -117,10 +117,14 @@ void normalise_rows_backward(const Exec& ex, int64_t rows, int64_t cols, const f
 }
 
 void layer_norm(const Exec& ex, int64_t rows, int64_t cols, float eps, const float* x, const float* gain,
-                const float* bias, float* y, float* mean, float* rstd) {
-  if (!count(ex, 8 * extent(rows, cols), 8 * extent(rows, cols) + 8 * extent(rows) + 8 * extent(cols))) return;
-  if constexpr (kWithCuda)
+                const float* bias, Numbers to, float* mean, float* rstd) {
+  if (!count(ex, 8 * extent(rows, cols), (4 + to.bytes()) * extent(rows, cols) + 8 * extent(rows) + 8 * extent(cols)))
+    return;
+  float* y = to.fp32();
+  if constexpr (kWithCuda) {
+    if (to.is_bf16()) return cuda::layer_norm(*ex.stream, rows, cols, eps, x, gain, bias, to.bf16(), mean, rstd);
     if (ex.stream) return cuda::layer_norm(*ex.stream, rows, cols, eps, x, gain, bias, y, mean, rstd);
+  }
   parallel_for(rows, grain(4 * cols), [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
       const float* in = x + i * cols;
@@ -146,12 +150,18 @@ void layer_norm(const Exec& ex, int64_t rows, int64_t cols, float eps, const flo
 }
 
 void layer_norm_backward(const Exec& ex, int64_t rows, int64_t cols, const float* x, const float* gain,
-                         const float* mean, const float* rstd, const float* dy, float* dx_add, float* dgain_add,
+                         const float* mean, const float* rstd, ConstNumbers of, float* dx_add, float* dgain_add,
                          float* dbias_add) {
-  if (!count(ex, 14 * extent(rows, cols), 16 * extent(rows, cols) + 8 * extent(rows) + 20 * extent(cols))) return;
-  if constexpr (kWithCuda)
-    if (ex.stream)
-      return cuda::layer_norm_backward(*ex.stream, rows, cols, x, gain, mean, rstd, dy, dx_add, dgain_add, dbias_add);
+  if (!count(ex, 14 * extent(rows, cols),
+             (12 + of.bytes()) * extent(rows, cols) + 8 * extent(rows) + 20 * extent(cols)))
+    return;
+  const float* dy = of.fp32();
+  if constexpr (kWithCuda) {
+    Stream* const s = ex.stream;
+    if (of.is_bf16())
+      return cuda::layer_norm_backward(*s, rows, cols, x, gain, mean, rstd, of.bf16(), dx_add, dgain_add, dbias_add);
+    if (s) return cuda::layer_norm_backward(*s, rows, cols, x, gain, mean, rstd, dy, dx_add, dgain_add, dbias_add);
+  }
   // With g = dy * gain and h the normalised x: dx += rstd * (g - mean(g) - h * mean(g h)).
   const auto input_gradient = [&](int64_t i, auto gain_at) {
     const float *in = x + i * cols, *d = dy + i * cols, mu = mean[i], scale = rstd[i];

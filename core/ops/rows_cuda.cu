@@ -125,18 +125,12 @@ void layer_norm_backward(Stream& s, int64_t rows, int64_t cols, const float* x, 
       for (int64_t c = threadIdx.x; c < cols; c += blockDim.x)
         dx_add[i * cols + c] += scale * (d[c] * (gain ? gain[c] : 1.0f) - g_mean - (in[c] - mu) * scale * gh_mean);
     });
-  if (!dgain_add && !dbias_add) return;
-  columns(s, 1, nullptr, rows, cols, [=] __device__(Column at) {
-    float by_gain = 0, by_bias = 0;
-    for (int64_t r = at.first; r < at.end; r += at.step) {
-      const float d = dy[r * cols + at.column];
-      by_gain += d * ((x[r * cols + at.column] - mean[r]) * rstd[r]);
-      by_bias += d;
-    }
-    by_gain = at.over_column(by_gain, Plus());
-    by_bias = at.over_column(by_bias, Plus());
-    if (at.leader && dgain_add) dgain_add[at.column] += by_gain;
-    if (at.leader && dbias_add) dbias_add[at.column] += by_bias;
+  const SumsTo<2> to{{dgain_add, dbias_add}};
+  if (!to.any()) return;
+  column_sums<2>(s, rows, cols, to, [=] __device__(int64_t r, int64_t c, float* sum) {
+    const float d = dy[r * cols + c];
+    sum[0] += d * ((x[r * cols + c] - mean[r]) * rstd[r]);
+    sum[1] += d;
   });
 }
 
