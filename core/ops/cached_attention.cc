@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "core/base/parallel.h"
+#include "core/ops/cuda.h"
 #include "core/ops/flops.h"
 #include "core/ops/vector_math.h"
 
@@ -17,6 +18,8 @@ void cache_append(const Exec& ex, const CacheShape& s, int32_t tokens, const int
                   const float* qkv, float* key, float* value) {
   const int64_t hd = s.head_dim, width = s.heads * hd;
   if (!count(ex, 0, 4 * 4 * extent(s.sequences, tokens, width))) return;
+  if constexpr (kWithCuda)
+    if (ex.stream) return cuda::cache_append(*ex.stream, s, tokens, start, length, qkv, key, value);
   parallel_for(s.sequences, kThreadWork / std::max<int64_t>(2 * tokens * width, 1) + 1,
                [&](int64_t begin, int64_t end) {
                  for (int64_t b = begin; b < end; ++b) {
@@ -33,15 +36,15 @@ void cache_append(const Exec& ex, const CacheShape& s, int32_t tokens, const int
                });
 }
 
-void cached_attention(const Exec& ex, const CacheShape& s, const int32_t* length, const float* q, int64_t stride,
-                      const float* key, const float* value, float* score, float* out) {
+void cached_attention(const Exec& ex, const CacheShape& s, const int32_t* length, int64_t keys, const float* q,
+                      int64_t stride, const float* key, const float* value, float* score, float* out) {
   const int64_t hd = s.head_dim;
-  double keys = 0;
-  for (int32_t b = 0; b < s.sequences; ++b) keys += length[b];
-  const double elements = extent(s.sequences, s.heads, hd);
-  if (!count(ex, keys * s.heads * (4 * extent(hd) + 5), 4 * (2 * elements + 2 * keys * s.heads * extent(hd)))) return;
+  const double pairs = extent(keys, s.heads), elements = extent(s.sequences, s.heads, hd);
+  if (!count(ex, pairs * (4 * extent(hd) + 5), 4 * (2 * elements + 2 * pairs * extent(hd)))) return;
+  if constexpr (kWithCuda)
+    if (ex.stream) return cuda::cached_attention(*ex.stream, s, length, q, stride, key, value, score, out);
   const float scale = 1.0f / std::sqrt(static_cast<float>(hd));
-  const auto pair_work = static_cast<int64_t>(keys) / std::max(s.sequences, 1) * hd * 2;
+  const auto pair_work = keys / std::max(s.sequences, 1) * hd * 2;
   parallel_for(int64_t{s.sequences} * s.heads, kThreadWork / std::max<int64_t>(pair_work, 1) + 1,
                [&](int64_t begin, int64_t end) {
                  for (int64_t i = begin; i < end; ++i) {

@@ -3,8 +3,8 @@
 //   out = softmax(q k^T / sqrt(head_dim)) v      over the first length[b] cached rows, by head and sequence
 //
 // The new token's own key and value are in the cache already. Work is split by (sequence, head) and every sum has one
-// fixed order. Shapes: q [B, stride] with head h in columns h * head_dim of each row; key and value [B, heads,
-// capacity, head_dim]; out [B, heads * head_dim].
+// fixed order, on the CPU and on a device. Shapes: q [B, stride] with head h in columns h * head_dim of each row; key
+// and value [B, heads, capacity, head_dim]; out [B, heads * head_dim].
 #pragma once
 #include <cstdint>
 
@@ -25,8 +25,9 @@ inline int64_t cache_elements(const CacheShape& s) { return int64_t{s.sequences}
 void cache_append(const Exec&, const CacheShape&, int32_t tokens, const int32_t* start, const int32_t* length,
                   const float* qkv, float* key, float* value);
 
-// score: workspace of B * heads * capacity floats. 1 <= length[b] <= capacity; it is read in dry runs too.
-void cached_attention(const Exec&, const CacheShape&, const int32_t* length, const float* q, int64_t stride,
-                      const float* key, const float* value, float* score, float* out);
+// score: workspace of B * heads * capacity floats. 1 <= length[b] <= capacity. keys: the sum of `length`, which is what
+// the work is counted by; on a device only the caller knows.
+void cached_attention(const Exec&, const CacheShape&, const int32_t* length, int64_t keys, const float* q,
+                      int64_t stride, const float* key, const float* value, float* score, float* out);
 
 }  // namespace swy::ops

@@ -1,5 +1,7 @@
 #include "core/ops/cached_attention.h"
 
+#include <numeric>
+
 #include "core/base/parallel.h"
 #include "core/ops/attention.h"
 #include "core/ops/check.h"
@@ -16,6 +18,7 @@ TEST(CachedAttention, IsTheLastRowOfCausalAttention) {
     Bench bench;
     std::vector<int32_t> prompt(static_cast<size_t>(s.sequences)), length;
     for (int32_t b = 0; b < s.sequences; ++b) prompt[b] = std::max(1, tokens - 2 * b), length.push_back(prompt[b] + 1);
+    const int64_t keys = std::accumulate(length.begin(), length.end(), int64_t{0});
     const Floats qkv = draw(int64_t{s.sequences} * tokens * 3 * width, 1);
     const Floats next = draw(int64_t{s.sequences} * 3 * width, 2);
     Floats key(static_cast<size_t>(cache_elements(s)), NAN), value = key, out(int64_t{s.sequences} * width);
@@ -25,7 +28,7 @@ TEST(CachedAttention, IsTheLastRowOfCausalAttention) {
     const int before = thread_count();
     for (const int threads : {1, 3}) {
       set_thread_count(threads);
-      cached_attention(bench.ex, s, length.data(), next.data(), 3 * width, key.data(), value.data(), score.data(),
+      cached_attention(bench.ex, s, length.data(), keys, next.data(), 3 * width, key.data(), value.data(), score.data(),
                        threads == 1 ? out.data() : again.data());
     }
     set_thread_count(before);
@@ -47,10 +50,9 @@ TEST(CachedAttention, IsTheLastRowOfCausalAttention) {
 // Counted by the keys that are really there, dry or not.
 TEST(CachedAttention, Counts) {
   const CacheShape s{2, 3, 4, 10};
-  const std::vector<int32_t> length = {7, 2};
   Bench bench;
   bench.ex.dry = true;
-  cached_attention(bench.ex, s, length.data(), nullptr, 36, nullptr, nullptr, nullptr, nullptr);
+  cached_attention(bench.ex, s, nullptr, 7 + 2, nullptr, 36, nullptr, nullptr, nullptr, nullptr);
   EXPECT_EQ(bench.tally.total().flops, 9 * 3 * (4 * 4 + 5));
   cache_append(bench.ex, s, 1, nullptr, nullptr, nullptr, nullptr, nullptr);
   EXPECT_EQ(bench.tally.total().flops, 9 * 3 * (4 * 4 + 5));

@@ -9,6 +9,7 @@
 #include "core/device/device.h"
 #include "core/ops/adamw.h"
 #include "core/ops/attention.h"
+#include "core/ops/cached_attention.h"
 #include "core/ops/embedding.h"
 #include "core/ops/loss.h"
 #include "core/ops/numbers.h"
@@ -114,6 +115,10 @@ void keep_index(Stream&, int64_t n, const float* keep, const int32_t* index, int
 void attention(Stream&, const AttentionShape&, const float* qkv, float* out, float* lse);
 void attention_backward(Stream&, const AttentionShape&, const float* qkv, const float* out, const float* lse,
                         const float* dout, float* dqkv);
+void cache_append(Stream&, const CacheShape&, int32_t tokens, const int32_t* start, const int32_t* length,
+                  const float* qkv, float* key, float* value);
+void cached_attention(Stream&, const CacheShape&, const int32_t* length, const float* q, int64_t stride,
+                      const float* key, const float* value, float* score, float* out);
 void bias_gelu(Stream&, int64_t rows, int64_t cols, const float* pre, const float* bias, float* act);
 void bias_gelu_backward(Stream&, int64_t rows, int64_t cols, const float* pre, const float* bias, float* d, float* act,
                         float* dbias_add);

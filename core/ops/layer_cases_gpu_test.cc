@@ -1,11 +1,13 @@
 // The calls to ops outside the table: what layers, losses and the optimiser are made of. Odd sizes, single rows and
 // columns and nothing at all; with and without what may be null; in place where that is allowed.
 #include <cmath>
+#include <numeric>
 
 #include "core/base/error.h"
 #include "core/base/parallel.h"
 #include "core/ops/adamw.h"
 #include "core/ops/attention.h"
+#include "core/ops/cached_attention.h"
 #include "core/ops/device_cases.h"
 #include "core/ops/embedding.h"
 #include "core/ops/ffn.h"
@@ -56,6 +58,37 @@ void attention_cases(Cases& list) {
                   attention_backward(ex, s, p.f(0), p.f(1), p.f(2), p.f(3), p.f(4), p.f(5));
                 }));
     }
+}
+
+void decoding(Cases& list) {
+  for (const CacheShape& shape : {CacheShape{3, 2, 8, 9},
+                                  {1, 1, 5, 4},
+                                  {4, 3, 32, 70},
+                                  {2, 2, 64, 300},
+                                  {1, 1, 128, 33},
+                                  {1, 2, 300, 12},
+                                  {0, 2, 8, 9}}) {
+    const CacheShape s = shape;
+    const int64_t cache = cache_elements(s), width = int64_t{s.heads} * s.head_dim, n = s.sequences;
+    const std::string what = cat(n, " up to ", s.capacity, ", ", s.heads, " heads of ", s.head_dim);
+    const Ints length = integers(n, 1, 1, s.capacity + 1), start = integers(n, 2, 0, s.capacity - 2);
+    const int64_t keys = std::accumulate(length.begin(), length.end(), int64_t{0});
+    list.push_back(layer("cached_attention", what,
+                         {in(length), in(draw(n * 3 * width, 3)), in(draw(cache, 4)), in(draw(cache, 5)),
+                          work(n * s.heads * s.capacity), out(n * width, kSum)},
+                         [=](const Exec& ex, const Pointers& p) {
+                           cached_attention(ex, s, p.i(0), keys, p.f(1), 3 * width, p.f(2), p.f(3), p.f(4), p.f(5));
+                         }));
+    const int32_t tokens = 3;  // of which a sequence has 0 to 2, from any place on; or all from the first
+    for (const bool given : {true, false})
+      list.push_back(layer("cache_append", cat(what, given ? " given" : ""),
+                           {in(start), in(integers(n, 6, 0, tokens)), in(draw(n * tokens * 3 * width, 7)),
+                            add(cache, kSame), add(cache, kSame)},
+                           [=](const Exec& ex, const Pointers& p) {
+                             cache_append(ex, s, tokens, given ? p.i(0) : nullptr, given ? p.i(1) : nullptr, p.f(2),
+                                          p.f(3), p.f(4));
+                           }));
+  }
 }
 
 void ffn_cases(Cases& list) {
@@ -226,7 +259,8 @@ void optimiser(Cases& list) {
 
 Cases layer_cases() {
   Cases list;
-  attention_cases(list), ffn_cases(list), losses(list), embeddings(list), rotary_cases(list), norms(list);
+  attention_cases(list), decoding(list), ffn_cases(list), losses(list), embeddings(list), rotary_cases(list),
+      norms(list);
   optimiser(list);
   return list;
 }
