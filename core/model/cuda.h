@@ -17,6 +17,12 @@ void position_backward(Stream&, int32_t batch, int32_t tokens, int32_t width, co
 void mean_tokens(Stream&, int32_t batch, int32_t tokens, int32_t width, const float* x, float* pooled);
 void mean_tokens_backward(Stream&, int32_t batch, int32_t tokens, int32_t width, const float* dpooled, float* dx);
 
+// ---- incremental decoding (lengths.h) ----
+void grow(Stream&, int32_t sequences, int32_t* length, int32_t* before);
+void mask_ends(Stream&, int32_t sequences, int32_t tokens, const int32_t* length, uint8_t* mask);
+void last_tokens(Stream&, int32_t sequences, int32_t tokens, int32_t width, const int32_t* length, const float* x,
+                 float* last);
+
 // ---- routed blocks: kept rows in token order, as many as the device alone knows ----
 // first[b] = kept rows before sequence b, b in [0, B]. sequence_begin [B + 1]; token_begin [T + 1] kept rows before
 // each token.

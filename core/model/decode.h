@@ -10,8 +10,9 @@
 // without a claim to be causal, whole sequences. Routers are called with SWY_PREFILL and SWY_DECODE, absolute
 // positions, and sequence ids that are the same in all calls of one sequence; in a step a group holds group_sequences
 // tokens and has room for all of them. A decoder uses its model's layers and memory: a prefill or a step may not stand
-// between a forward and its backward, which Lm refuses. Allocates nothing after construction. Shapes: B sequences,
-// S tokens, V vocabulary.
+// between a forward and its backward, which Lm refuses. Allocates nothing after construction. On a device tokens and
+// logits lie there, as the model does; a step enqueues only and can be recorded, a prefill first waits for earlier
+// work, and what routed tokens cost is charged by the sites' drain(). Shapes: B sequences, S tokens, V vocabulary.
 #pragma once
 #include <memory>
 
@@ -28,8 +29,8 @@ class Decoder {
   Decoder(const Decoder&) = delete;
   Decoder& operator=(const Decoder&) = delete;
 
-  // Starts B new sequences. token [B, S], of which the first length[b] >= 1 count (null: all S). run_seed is the
-  // router's. Throws Error (usage) when they do not fit.
+  // Starts B new sequences. token [B, S], of which the first length[b] >= 1 count (null: all S; in host memory, as only
+  // this is). run_seed is the router's. Throws Error (usage) when they do not fit.
   void prefill(const Exec&, const int32_t* token, int32_t sequences, int32_t tokens, const int32_t* length = nullptr,
                uint64_t run_seed = 0);
   // One token for each sequence, token [B]. Throws Error (usage) when a sequence is as long as the model's context.

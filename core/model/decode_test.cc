@@ -1,82 +1,15 @@
-#include "core/model/decode.h"
-
 #include <gtest/gtest.h>
 
-#include <cmath>
-
 #include "core/base/error.h"
-#include "core/model/tiny_lm.h"
+#include "core/model/decode_fixture.h"
 
 namespace swy::model {
 namespace {
 
-// Log probabilities [T, V] of a full pass, one score per candidate.
-std::vector<double> full_pass(Lm& lm, const std::vector<int32_t>& token, int32_t sequences, int32_t tokens) {
-  const int32_t v = lm.config().vocabulary;
-  std::vector<double> log_p(token.size() * static_cast<size_t>(v));
-  std::vector<int32_t> target(token.size());
-  std::vector<float> loss(token.size());
-  Tally tally;
-  const Exec ex{&tally};
-  lm.forward(ex, {SWY_SCORE}, {token.data(), sequences, tokens});
-  for (int32_t c = 0; c < v; ++c) {
-    std::fill(target.begin(), target.end(), c);
-    lm.score(ex, target.data(), 0, loss.data());
-    for (size_t i = 0; i < loss.size(); ++i) log_p[i * static_cast<size_t>(v) + static_cast<size_t>(c)] = -loss[i];
-  }
-  return log_p;
-}
-
-// Prefill of ragged prompts and then token by token up to the context: at every place the probabilities are those of
-// one full pass over the same tokens, to 2e-5 of a nat (another gemm shape rounds differently); for learned and rotary
-// positions, dense and routed layers, shared experts and both kinds of FFN.
+// At every place the probabilities are those of one full pass over the same tokens, to 2e-5 of a nat (another gemm
+// shape rounds differently).
 TEST(Decoder, EqualsTheFullPass) {
-  const auto routed = [](LmConfig c) {
-    c.routed_layers = {0, 1}, c.shared_experts = 1;
-    return c;
-  };
-  for (const LmConfig& c : {tiny_lm(), tiny_llama(), routed(tiny_lm()), routed(tiny_llama())}) {
-    constexpr int32_t kSequences = 3;
-    const int32_t s = c.context, v = c.vocabulary;
-    const auto router = token_choice(), same = token_choice();
-    Lm lm(c, router.get(), kSequences, 3), full(c, same.get(), kSequences, 3);
-    std::vector<int32_t> token(static_cast<size_t>(kSequences * s));
-    Random random(5);
-    for (int32_t& t : token) t = static_cast<int32_t>(random.below(static_cast<uint32_t>(v)));
-    const std::vector<double> want = full_pass(full, token, kSequences, s);
-
-    Decoder decoder(lm, kSequences);
-    Tally tally;
-    const Exec ex{&tally};
-    const auto compare = [&] {
-      for (int32_t b = 0; b < kSequences; ++b) {
-        const float* x = decoder.logits() + b * v;
-        double sum = 0;
-        for (int32_t i = 0; i < v; ++i) sum += std::exp(double{x[i]});
-        for (int32_t i = 0; i < v; ++i)
-          ASSERT_NEAR(x[i] - std::log(sum), want[static_cast<size_t>((b * s + decoder.length(b) - 1) * v + i)], 2e-5)
-              << "sequence " << b << " length " << decoder.length(b);
-      }
-    };
-    // The first prompts are as long as allowed for the steps that follow; the second prefill starts afresh.
-    for (const std::vector<int32_t>& prompt : {std::vector<int32_t>{5, 1, 4}, std::vector<int32_t>{2, 2, 2}}) {
-      const int32_t longest = *std::max_element(prompt.begin(), prompt.end());
-      std::vector<int32_t> padded(static_cast<size_t>(kSequences * longest), 7);
-      for (int32_t b = 0; b < kSequences; ++b)
-        for (int32_t t = 0; t < prompt[b]; ++t) padded[b * longest + t] = token[b * s + t];
-      decoder.prefill(ex, padded.data(), kSequences, longest, prompt.data());
-      compare();
-      for (int32_t step = 0; longest + step < s; ++step) {
-        int32_t next[kSequences];
-        for (int32_t b = 0; b < kSequences; ++b) next[b] = token[b * s + decoder.length(b)];
-        decoder.step(ex, next);
-        compare();
-      }
-    }
-    EXPECT_EQ(lm.overrun(), "");
-    EXPECT_EQ(tally.of(Part::kModel, Pass::kBackward).flops, 0);
-    EXPECT_EQ(tally.of(Part::kExperts, Pass::kForward).flops > 0, !c.routed_layers.empty());
-  }
+  for (const LmConfig& c : models_to_decode()) expect_decodes_as_the_full_pass(c, Arena::kHost);
 }
 
 // What a router was told in one call, taken down by a router that stands in front of the real one.
