@@ -57,14 +57,18 @@ TEST_F(DeviceRun, ImagesAsOnTheCpu) {
 
 TEST_F(DeviceRun, WholeBlocksAsOnTheCpu) {
   const Json block = {{"site", "block"}, {"experts", 1}, {"capacity", {{"factor", 0.25}, {"eval_factor", 0.25}}}};
-  const std::string path = suite({{"routers", {{{"id", "mixture_of_depths"}, {"model", block}}}}});
-  ASSERT_EQ(on("cpu", path, directory / "cpu").code, 0);
-  const Said said = on("cuda", path, out);
-  ASSERT_EQ(said.code, 0) << said.err;
-  const Json host = records(directory / "cpu").begin()->second, device = records(out).begin()->second;
-  expect_same_results(device, host, 2e-3);
-  EXPECT_EQ(device["sites"][0]["realised"]["experts_per_token"], 0.25);
-  EXPECT_EQ(device["budget"]["spent_flops"], host["budget"]["spent_flops"]);  // as many tokens, whichever they are
+  for (const char* base : {"smoke", "lm-smoke"}) {
+    SCOPED_TRACE(base);
+    const std::string path = suite({{"routers", {{{"id", "mixture_of_depths"}, {"model", block}}}}}, base);
+    ASSERT_EQ(on("cpu", path, directory / base / "cpu").code, 0);
+    const Said said = on("cuda", path, directory / base / "cuda");
+    ASSERT_EQ(said.code, 0) << said.err;
+    const Json host = records(directory / base / "cpu").begin()->second,
+               device = records(directory / base / "cuda").begin()->second;
+    expect_same_results(device, host, 2e-3);
+    EXPECT_EQ(device["sites"][0]["realised"]["experts_per_token"], 0.25);
+    EXPECT_EQ(device["budget"]["spent_flops"], host["budget"]["spent_flops"]);  // as many tokens, whichever they are
+  }
 }
 
 TEST_F(DeviceRun, TextAsOnTheCpu) {

@@ -186,6 +186,22 @@ TEST_F(Run, BlockSites) {
   expect_in("experts = 8 with routed blocks", refused.err);
 }
 
+// The same for text: Mixture of Depths costs less than the dense model and keeps a quarter of the tokens.
+TEST_F(Run, BlockSitesOfALanguageModel) {
+  const Json block = {{"site", "block"}, {"experts", 1}, {"capacity", {{"factor", 0.25}, {"eval_factor", 0.25}}}};
+  const std::string path =
+      suite({{"routers", {{{"id", "none"}}, {{"id", "mixture_of_depths"}, {"model", block}}}}}, "lm-smoke");
+  const Said said = run(path, out);
+  ASSERT_EQ(said.code, 0) << said.err;
+  const auto all = records(out);
+  const Json &none = all.at("none/1"), &depth = all.at("mixture_of_depths/1");
+  EXPECT_EQ(depth["status"]["state"], "ok");
+  EXPECT_EQ(depth["sites"][0]["name"], "block1");
+  EXPECT_EQ(depth["sites"][0]["realised"]["experts_per_token"], 0.25);
+  EXPECT_NEAR(report::metric(depth, "unrouted_share"), 0.75, 1e-3);  // the last window has some padding
+  EXPECT_LT(report::metric(depth, "train_flops_per_token"), 0.75 * report::metric(none, "train_flops_per_token"));
+}
+
 // Proves that text runs through the whole program as images do: the same bits twice, budgets matched to a step, records
 // that speak of tokens and never of images, a table ranked by the task's own headline, and a dry run that counts the
 // same; and that a budget of tokens is spent to the token.

@@ -392,6 +392,7 @@ model::LmConfig lm_config(const RouterEntry& router, int32_t vocabulary, int32_t
   take(m, "tied_head", c.tied_head);
   take(m, "bias", c.bias);
   take(m, "init_std", c.init_std);
+  c.site = m.value("site", "ffn") == "block" ? SWY_SITE_BLOCK : SWY_SITE_FFN;
   take(m, "shared_experts", c.shared_experts);
   take(m, "group_sequences", c.group_sequences);
   c.dropless = !m.contains("capacity");

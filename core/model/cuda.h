@@ -28,6 +28,9 @@ void last_tokens(Stream&, int32_t sequences, int32_t tokens, int32_t width, cons
 // each token.
 void find_sequences(Stream&, int32_t sequences, const int32_t* sequence_begin, const int32_t* token_begin,
                     int32_t* first);
+// to[r] = position[token[r]] for the kept rows, 0 for the other of `rows`.
+void find_positions(Stream&, const int32_t* kept, int64_t rows, const int32_t* position, const int32_t* token,
+                    int32_t* to);
 // Sets the rows of x[rows, width] from *kept on to 0.
 void clear_rows_from(Stream&, const int32_t* kept, int64_t rows, int64_t width, float* x);
 // What a pass over the kept rows is charged for: done[0] += rows, done[1] += pairs of tokens that attend to each other,

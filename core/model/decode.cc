@@ -20,6 +20,7 @@ void check_decodable(const moe::Site& site) {
     usage_error("decoder: the router '", site.router().id, "' of ", site.spec().name,
                 " cannot decode token by token: ", why, "; evaluate whole sequences instead");
   };
+  if (site.spec().kind == SWY_SITE_BLOCK) refuse("it routes whole blocks, and skipped tokens leave no keys and values");
   const int32_t rows = site.needs().row_kind;
   if (const char* why = site.acausal(SWY_DECODE)) refuse(why);
   if (rows == SWY_ROW_PREFIX)
@@ -93,7 +94,8 @@ struct Decoder::Impl {
     lm.forward(ex, info, {token, n, tokens, nullptr, keep, real});
     const Charge charge(*ex.tally, Part::kModel, Pass::kForward);
     for (int32_t l = 0; l < lm.config.depth; ++l)
-      ops::cache_append(ex, shape(n), tokens, nullptr, length.there(), lm.blocks[l]->qkv(), at(key[l]), at(value[l]));
+      ops::cache_append(ex, shape(n), tokens, nullptr, length.there(), lm.blocks[l].block->qkv(), at(key[l]),
+                        at(value[l]));
     last_tokens(ex, n, tokens, lm.config.width, length.there(), lm.buffer(lm.stream.back()), at(last));
     sequences = n;
     head(ex, at(last));
@@ -127,12 +129,13 @@ struct Decoder::Impl {
     lm.embed(ex, sequences, 1, token, position, lm.buffer(lm.stream[0]));
     const int64_t d = lm.config.width;
     for (int32_t l = 0; l < lm.config.depth; ++l)
-      lm.blocks[l]->step(ex, info, {batch, 1, position}, lm.buffer(lm.stream[l]), lm.buffer(lm.stream[l + 1]),
-                         [&](const float* qkv, float* out) {
-                           ops::cache_append(ex, shape(sequences), 1, position, nullptr, qkv, at(key[l]), at(value[l]));
-                           ops::cached_attention(ex, shape(sequences), length.there(), keys(), qkv, 3 * d, at(key[l]),
-                                                 at(value[l]), at(score), out);
-                         });
+      lm.blocks[l].block->step(ex, info, {batch, 1, position}, lm.buffer(lm.stream[l]), lm.buffer(lm.stream[l + 1]),
+                               [&](const float* qkv, float* out) {
+                                 ops::cache_append(ex, shape(sequences), 1, position, nullptr, qkv, at(key[l]),
+                                                   at(value[l]));
+                                 ops::cached_attention(ex, shape(sequences), length.there(), keys(), qkv, 3 * d,
+                                                       at(key[l]), at(value[l]), at(score), out);
+                               });
     head(ex, lm.buffer(lm.stream.back()));
   }
 

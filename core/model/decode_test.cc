@@ -88,6 +88,9 @@ TEST(Decoder, RefusesRoutersThatNeedLaterTokens) {
   expect_refused("expert_choice_lm", {}, "an expert takes the best tokens of a whole group");
   expect_refused("lory", {{"segment", "4"}}, "segment");
   expect_refused("smear", {}, "whole sequences");
+  c.site = SWY_SITE_BLOCK, c.experts = 1;
+  expect_refused("hash", {}, "it routes whole blocks");
+  c.site = SWY_SITE_FFN, c.experts = 4;
   EXPECT_EQ(refusal("base", {}), "");
   EXPECT_EQ(refusal("top_k", {}), "");
 }

@@ -69,6 +69,13 @@ void LmConfig::validate() const {
   }
   if (routed_layers.empty()) return;
   positive("experts", experts), positive("expert_hidden", expert_hidden), positive("group_sequences", group_sequences);
+  if (site != SWY_SITE_FFN && site != SWY_SITE_BLOCK)
+    usage_error("model: site = ", site, "; FFNs (0) or blocks (2) are routed");
+  if (site == SWY_SITE_BLOCK && experts != 1)
+    usage_error("model: experts = ", experts,
+                " with routed blocks; the block itself is the one expert: set experts = 1");
+  if (site == SWY_SITE_BLOCK && shared_experts > 0)
+    usage_error("model: shared_experts = ", shared_experts, " with routed blocks; they stand beside routed FFNs alone");
   if (shared_experts < 0) usage_error("model: shared_experts = ", shared_experts, "; it must be at least 0");
   if (dropless) return;
   train_capacity.of(int64_t{context} * group_sequences, experts);
@@ -119,26 +126,33 @@ void Lm::Impl::declare_blocks(Instance* router) {
   for (int32_t l = 0; l < config.depth; ++l) {
     const std::string name = "block" + std::to_string(l);
     const auto at = std::find(routed.begin(), routed.end(), l);
+    const auto site = static_cast<int32_t>(at - routed.begin());
+    Layer& b = blocks.emplace_back();
     if (at == routed.end()) {
-      blocks.push_back(std::make_unique<Block>(name, config.hidden, stack));
+      b.block = std::make_unique<Block>(name, config.hidden, stack);
       continue;
     }
-    blocks.push_back(std::make_unique<Block>(name,
-                                             site_spec(name + ".moe", static_cast<int32_t>(at - routed.begin()), l),
-                                             config.shared_experts * config.expert_hidden, *router, params, stack));
-    sites.push_back(blocks.back()->site());
+    if (config.site == SWY_SITE_BLOCK)
+      b.whole = std::make_unique<RoutedBlock>(site_spec(name, site, l, config.hidden),
+                                              RoutedBlockShape{config.heads, layers.rule(), true, stack.angles},
+                                              *router, params, arena);
+    else
+      b.block = std::make_unique<Block>(name, site_spec(name + ".moe", site, l, config.expert_hidden),
+                                        config.shared_experts * config.expert_hidden, *router, params, stack);
+    sites.push_back(b.site());
   }
 }
 
-moe::SiteSpec Lm::Impl::site_spec(const std::string& name, int32_t site, int32_t layer) const {
+moe::SiteSpec Lm::Impl::site_spec(const std::string& name, int32_t site, int32_t layer, int32_t hidden) const {
   moe::SiteSpec s;
   s.name = name;
+  s.kind = config.site;
   s.site = site;
   s.n_sites = static_cast<int32_t>(config.routed_layers.size());
   s.layer = layer;
   s.width = config.width;
   s.experts = config.experts;
-  s.hidden = config.expert_hidden;
+  s.hidden = hidden;
   s.sequence_tokens = config.context;
   s.max_sequences = max_sequences;
   s.group_sequences = config.group_sequences;
@@ -197,7 +211,7 @@ void Lm::Impl::forward(const Exec& ex, const moe::StepInfo& info, const LmBatch&
   embed(ex, n, b.tokens, b.token, nullptr, buffer(stream[0]));
   const moe::SequenceBatch s = sequences(b);
   for (int32_t l = 0; l < config.depth; ++l)
-    blocks[l]->forward(ex, info, {s, b.tokens}, buffer(stream[l]), buffer(stream[l + 1]));
+    blocks[l].forward(ex, info, {s, b.tokens}, buffer(stream[l]), buffer(stream[l + 1]));
 }
 
 LmScore Lm::Impl::score(const Exec& ex, const int32_t* target, float scale, float* row_loss, int32_t* predicted,
@@ -238,7 +252,7 @@ void Lm::Impl::backward(const Exec& ex, const moe::StepInfo& info) {
   float* dx = buffer(dstream);
   const moe::SequenceBatch s = sequences(batch);
   for (int32_t l = config.depth - 1; l >= 0; --l)
-    blocks[l]->backward(ex, info, {s, batch.tokens}, buffer(stream[l]), dx);
+    blocks[l].backward(ex, info, {s, batch.tokens}, buffer(stream[l]), dx);
   ops::embed_backward(ex, {int64_t{batch.sequences} * batch.tokens, batch.tokens, config.width}, batch.token, nullptr,
                       dx, layers.grad(embedding), layers.grad(place));
 }

@@ -5,12 +5,12 @@
 // norm is LayerNorm or RMSNorm (Zhang & Sennrich 2019), attention is causal, positions are learned (P) or rotary (q and
 // k turned by their position; Su et al. 2021), W is E^T (tied) or a matrix of its own, the FFN is gelu(x w1 + b1) w2 +
 // b2 or SwiGLU (Shazeer 2020). A layer named in `routed_layers` has a moe::RoutedFfn as its FFN, beside
-// `shared_experts` that every token goes through (Dai et al. 2024). Start as in GPT-2: weights normal(0, init_std),
-// those that write into the residual stream (attention and FFN output, experts alike) normal(0, init_std / sqrt(2
-// depth)), biases 0, gains 1. Biases and gains have no weight decay, all matrices have, embeddings too. Logits are
-// never held whole: head and loss run in chunks of rows, forward and backward together. Dense parts run in chunks of
-// sequences that stay in the L2 cache. A step allocates nothing and gives the same bits for any thread count. Shapes: B
-// sequences, S tokens each, T = B * S, D width, H hidden, V vocabulary.
+// `shared_experts` that every token goes through (Dai et al. 2024), or is a RoutedBlock as a whole. Start as in GPT-2:
+// weights normal(0, init_std), those that write into the residual stream (attention and FFN output, experts alike)
+// normal(0, init_std / sqrt(2 depth)), biases 0, gains 1. Biases and gains have no weight decay, all matrices have,
+// embeddings too. Logits are never held whole: head and loss run in chunks of rows, forward and backward together.
+// Dense parts run in chunks of sequences that stay in the L2 cache. A step allocates nothing and gives the same bits
+// for any thread count. Shapes: B sequences, S tokens each, T = B * S, D width, H hidden, V vocabulary.
 #pragma once
 #include <memory>
 #include <string>
@@ -37,6 +37,7 @@ struct LmConfig {
   float init_std = 0.02f;
 
   std::vector<int32_t> routed_layers;  // ascending layer indices
+  int32_t site = SWY_SITE_FFN;         // what is routed there: SWY_SITE_FFN, or SWY_SITE_BLOCK with experts = 1
   int32_t experts = 8, expert_hidden = 256;
   int32_t shared_experts = 0;  // always on, each expert_hidden wide; charged to Part::kExperts
   bool dropless = true;        // an expert has room for all tokens of the group; the capacity rules are not read

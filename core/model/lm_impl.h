@@ -3,8 +3,8 @@
 #include <memory>
 #include <vector>
 
-#include "core/model/block.h"
 #include "core/model/lm.h"
+#include "core/model/routed_block.h"
 
 namespace swy::model {
 
@@ -31,7 +31,7 @@ struct Lm::Impl {
   Arena arena;
   Layers layers;
   Stack stack;
-  std::vector<std::unique_ptr<Block>> blocks;
+  std::vector<Layer> blocks;
   std::vector<moe::Site*> sites;
   int embedding, place = -1, head;  // [V, D], [context, D] (learned positions), [V, D] (the embedding when tied)
   Norm last;
@@ -44,7 +44,7 @@ struct Lm::Impl {
  private:
   void declare_ends();
   void declare_blocks(Instance* router);
-  moe::SiteSpec site_spec(const std::string& name, int32_t site, int32_t layer) const;
+  moe::SiteSpec site_spec(const std::string& name, int32_t site, int32_t layer, int32_t hidden) const;
 };
 
 }  // namespace swy::model

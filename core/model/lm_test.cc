@@ -42,6 +42,10 @@ TEST(LmConfig, RefusesImpossibleValues) {
   EXPECT_EQ(with([](auto& c) { c.routed_layers = {1}, c.experts = 0; }), "model: experts = 0; it must be at least 1");
   EXPECT_EQ(with([](auto& c) { c.routed_layers = {1}, c.shared_experts = -1; }),
             "model: shared_experts = -1; it must be at least 0");
+  EXPECT_EQ(with([](auto& c) { c.routed_layers = {1}, c.site = SWY_SITE_BLOCK; }),
+            "model: experts = 4 with routed blocks; the block itself is the one expert: set experts = 1");
+  EXPECT_EQ(with([](auto& c) { c.routed_layers = {1}, c.site = SWY_SITE_BLOCK, c.experts = 1, c.shared_experts = 2; }),
+            "model: shared_experts = 2 with routed blocks; they stand beside routed FFNs alone");
   EXPECT_EQ(with([](auto& c) { c.routed_layers = {1}, c.train_capacity.factor = 0.01; }), "")
       << "dropless reads no rule";
   EXPECT_NE(with([](auto& c) { c.routed_layers = {1}, c.dropless = false, c.train_capacity.factor = 0.01; }), "");

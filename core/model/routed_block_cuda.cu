@@ -11,6 +11,11 @@ void find_sequences(Stream& s, int32_t sequences, const int32_t* sequence_begin,
   each(s, int64_t{sequences} + 1, [=] __device__(int64_t b) { first[b] = token_begin[sequence_begin[b]]; });
 }
 
+void find_positions(Stream& s, const int32_t* kept, int64_t rows, const int32_t* position, const int32_t* token,
+                    int32_t* to) {
+  each(s, rows, [=] __device__(int64_t r) { to[r] = r < *kept ? position[token[r]] : 0; });
+}
+
 void clear_rows_from(Stream& s, const int32_t* kept, int64_t rows, int64_t width, float* x) {
   warps(s, rows, [=] __device__(int64_t r, int lane) {
     if (r < *kept) return;

@@ -1,11 +1,13 @@
 // For tests: a routed block on the CPU with random weights and inputs, and its loss.
 #pragma once
+#include <algorithm>
 #include <string>
 #include <vector>
 
 #include "core/model/routed_block.h"
 #include "core/moe/block_fixture.h"
 #include "core/moe/test_routers.h"
+#include "core/ops/rotary.h"
 
 namespace swy::model {
 
@@ -18,11 +20,14 @@ struct Named {
   double factor;  // share of the tokens that may run
   int32_t width, heads, hidden, sequence_tokens, group_sequences, sequences;
   bool padding;
+  bool causal = false;
+  bool llama = false;  // RMSNorm, rotary positions, SwiGLU, no biases
 };
 struct Trial {
   Instance router;
   Params params;
   Arena arena;
+  int angles;
   RoutedBlock block;
   Tally tally;
   Exec exec{&tally};
@@ -43,15 +48,33 @@ struct Trial {
     s.train_capacity.factor = s.eval_capacity.factor = n.factor;
     return s;
   }
+  // Of rotary positions: a handle for the shape, and what belongs there.
+  static int reserve_angles(const Named& n, Arena& arena) {
+    return n.llama ? arena.reserve("angles", int64_t{n.sequence_tokens} * n.width / n.heads * int64_t{sizeof(float)})
+                   : -1;
+  }
+  static std::vector<float> table(const Named& n) {
+    std::vector<float> t(static_cast<size_t>(n.sequence_tokens * n.width / n.heads));
+    ops::rotary_table(n.sequence_tokens, n.width / n.heads, t.data());
+    return t;
+  }
+  static RoutedBlockShape shape(const Named& n, int angles) {
+    RoutedBlockShape s{n.heads};
+    s.causal = n.causal, s.angles = angles;
+    if (n.llama) s.rule.norm = NormKind::kRms, s.rule.activation = ActivationKind::kSwiglu, s.rule.bias = false;
+    return s;
+  }
   explicit Trial(const Named& n)
       : router(n.router(), {}, 1),
-        block(site(n), n.heads, router, params, arena),
+        angles(reserve_angles(n, arena)),
+        block(site(n), shape(n, angles), router, params, arena),
         tokens(int64_t{n.sequences} * n.sequence_tokens),
         width(n.width),
         task_embedding(6),
         sequences(n.sequences) {
     params.commit(5);
     arena.commit();
+    if (n.llama) std::ranges::copy(table(n), arena.as<float>(angles));
     uint64_t seed = 1;
     for (Param& p : params.all()) fill(p.value, p.size, seed++, 0.7f);
     const int64_t size = tokens * width;
@@ -78,7 +101,7 @@ struct Trial {
   }
   std::vector<double> value(const std::string& name) const {
     const Param* p = params.find("block0." + name);
-    return {p->value, p->value + p->size};
+    return p ? std::vector<double>(p->value, p->value + p->size) : std::vector<double>();
   }
 };
 

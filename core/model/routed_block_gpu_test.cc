@@ -64,6 +64,9 @@ const std::vector<Named>& cases() {
       {"threshold_drops", local<Threshold<1>>, 0.4, 8, 2, 12, 10, 3, 5, false},
       {"beyond_a_tile", local<Threshold<-1>>, 1, 40, 2, 72, 150, 1, 2, false},
       {"two_chunks", mixture_of_depths, 0.5, 16, 2, 24, 200, 1, 3, false},
+      {"causal_threshold", local<Threshold<1>>, 0.6, 16, 2, 12, 30, 2, 5, false, true},
+      {"llama", mixture_of_depths, 0.4, 24, 3, 20, 11, 3, 5, false, true, true},
+      {"llama_threshold", local<Threshold<1>>, 1, 16, 2, 12, 90, 1, 3, true, true, true},
   };
   return all;
 }
@@ -89,6 +92,7 @@ struct Twins {
   Instance router;
   Params params{0};
   Arena arena{0};
+  int angles;
   RoutedBlock block;
   Tally tally;
   Exec exec{&tally};
@@ -98,10 +102,13 @@ struct Twins {
   explicit Twins(const Named& n)
       : host(n),
         router(n.router(), {}, 1),
-        block(Trial::site(n), n.heads, router, params, arena),
+        angles(Trial::reserve_angles(n, arena)),
+        block(Trial::site(n), Trial::shape(n, angles), router, params, arena),
         sequences(n.sequences) {
     params.commit(5);
     arena.commit();
+    const std::vector<float> table = Trial::table(n);
+    if (n.llama) device_copy(arena.at(angles), table.data(), static_cast<int64_t>(table.size() * sizeof(float)));
     for (size_t i = 0; i < params.all().size(); ++i) {
       const Param& from = host.params.all()[i];
       if (from.size > 0) device_copy(params.all()[i].value, from.value, from.size * int64_t{sizeof(float)});

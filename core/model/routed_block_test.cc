@@ -6,6 +6,7 @@
 
 #include "core/base/error.h"
 #include "core/model/routed_block_fixture.h"
+#include "core/model/tiny_lm.h"
 #include "core/model/tiny_training.h"
 #include "core/ops/loss.h"
 
@@ -28,21 +29,48 @@ const std::vector<Named>& cases() {
       {"everything", everything, 1, 6, 2, 5, 8, 1, 3, false},
       {"whole_sequences", by_task, 0.5, 6, 2, 5, 8, 2, 4, false},
       {"nothing", nothing, 1, 6, 2, 5, 8, 1, 3, false},
+      {"causal", reads_residual, 0.4, 8, 2, 7, 9, 3, 5, false, true},
+      {"llama", reads_residual, 0.4, 8, 2, 7, 9, 3, 5, false, true, true},
+      {"llama_padding", reads_residual, 0.5, 8, 1, 5, 8, 2, 5, true, true, true},
   };
   return all;
 }
 
 using Matrix = std::vector<std::vector<double>>;
 
-// x w + b, row by row.
+// x w + b, row by row; b may be empty.
 Matrix affine(const Matrix& x, const std::vector<double>& w, const std::vector<double>& b) {
   Matrix y;
   for (const auto& row : x) {
+    const size_t columns = w.size() / row.size();
     y.push_back(b);
+    y.back().resize(columns);
     for (size_t i = 0; i < row.size(); ++i)
-      for (size_t j = 0; j < b.size(); ++j) y.back()[j] += row[i] * w[i * b.size() + j];
+      for (size_t j = 0; j < columns; ++j) y.back()[j] += row[i] * w[i * columns + j];
   }
   return y;
+}
+Matrix rms_norm(const Matrix& x, const std::vector<double>& gain) {
+  Matrix y = x;
+  for (auto& row : y) {
+    double square = 0;
+    for (const double v : row) square += v * v / static_cast<double>(row.size());
+    for (size_t c = 0; c < row.size(); ++c) row[c] *= gain[c] / std::sqrt(square + 1e-6);
+  }
+  return y;
+}
+// q and k of every head turned by their position, channel i with channel i + hd / 2.
+void turn(Matrix& qkv, const std::vector<int64_t>& position, size_t heads) {
+  const size_t d = qkv[0].size() / 3, hd = d / heads;
+  for (size_t r = 0; r < qkv.size(); ++r)
+    for (size_t h = 0; h < 2 * heads; ++h)
+      for (size_t i = 0; i < hd / 2; ++i) {
+        const double share = 2 * static_cast<double>(i) / static_cast<double>(hd);
+        const double angle = static_cast<double>(position[r]) * std::pow(10000.0, -share);
+        double &a = qkv[r][h * hd + i], &b = qkv[r][h * hd + i + hd / 2];
+        const double turned = a * std::cos(angle) - b * std::sin(angle);
+        b = a * std::sin(angle) + b * std::cos(angle), a = turned;
+      }
 }
 Matrix layer_norm(const Matrix& x, const std::vector<double>& gain, const std::vector<double>& bias) {
   Matrix y = x;
@@ -54,35 +82,44 @@ Matrix layer_norm(const Matrix& x, const std::vector<double>& gain, const std::v
   }
   return y;
 }
-Matrix attention(const Matrix& qkv, size_t heads) {
+Matrix attention(const Matrix& qkv, size_t heads, bool causal) {
   const size_t d = qkv[0].size() / 3, hd = d / heads;
   Matrix out(qkv.size(), std::vector<double>(d));
   for (size_t i = 0; i < qkv.size(); ++i)
     for (size_t h = 0; h < heads; ++h) {
       std::vector<double> p;
       double sum = 0;
-      for (const auto& key : qkv) {
+      const size_t seen = causal ? i + 1 : qkv.size();
+      for (size_t j = 0; j < seen; ++j) {
         double dot = 0;
-        for (size_t c = 0; c < hd; ++c) dot += qkv[i][h * hd + c] * key[d + h * hd + c];
+        for (size_t c = 0; c < hd; ++c) dot += qkv[i][h * hd + c] * qkv[j][d + h * hd + c];
         p.push_back(std::exp(dot / std::sqrt(static_cast<double>(hd))));
         sum += p.back();
       }
-      for (size_t j = 0; j < qkv.size(); ++j)
+      for (size_t j = 0; j < seen; ++j)
         for (size_t c = 0; c < hd; ++c) out[i][h * hd + c] += p[j] / sum * qkv[j][2 * d + h * hd + c];
     }
   return out;
 }
-// f of the kept tokens of one sequence, from their rows of the stream.
-Matrix update_of(const Trial& t, const Matrix& stream, size_t heads) {
-  const Matrix x = layer_norm(stream, t.value("ln1.g"), t.value("ln1.b"));
-  const Matrix attn = affine(attention(affine(x, t.value("attn.qkv.w"), t.value("attn.qkv.b")), heads),
-                             t.value("attn.proj.w"), t.value("attn.proj.b"));
+// f of the kept tokens of one sequence, from their rows of the stream and their places in the sequence.
+Matrix update_of(const Named& n, const Trial& t, const Matrix& stream, const std::vector<int64_t>& position) {
+  const auto norm = [&](const Matrix& in, const std::string& name) {
+    return n.llama ? rms_norm(in, t.value(name + ".g")) : layer_norm(in, t.value(name + ".g"), t.value(name + ".b"));
+  };
+  Matrix qkv = affine(norm(stream, "ln1"), t.value("attn.qkv.w"), t.value("attn.qkv.b"));
+  if (n.llama) turn(qkv, position, n.heads);
+  const Matrix attn = affine(attention(qkv, n.heads, n.causal), t.value("attn.proj.w"), t.value("attn.proj.b"));
   Matrix mid = stream;
   for (size_t i = 0; i < mid.size(); ++i)
     for (size_t c = 0; c < mid[i].size(); ++c) mid[i][c] += attn[i][c];
-  Matrix hidden = affine(layer_norm(mid, t.value("ln2.g"), t.value("ln2.b")), t.value("mlp.w1"), t.value("mlp.b1"));
-  for (auto& row : hidden)
-    for (double& u : row) u = 0.5 * u * (1 + std::tanh(std::sqrt(2 / M_PI) * (u + 0.044715 * u * u * u)));
+  Matrix hidden = affine(norm(mid, "ln2"), t.value("mlp.w1"), t.value("mlp.b1"));
+  for (auto& row : hidden) {
+    for (size_t j = 0; n.llama && j < row.size() / 2; ++j)
+      row[j] = row[j] / (1 + std::exp(-row[j])) * row[j + row.size() / 2];
+    if (n.llama) row.resize(row.size() / 2);
+    for (double& u : row)
+      if (!n.llama) u = 0.5 * u * (1 + std::tanh(std::sqrt(2 / M_PI) * (u + 0.044715 * u * u * u)));
+  }
   Matrix f = affine(hidden, t.value("mlp.w2"), t.value("mlp.b2"));
   for (size_t i = 0; i < f.size(); ++i)
     for (size_t c = 0; c < f[i].size(); ++c) f[i][c] += attn[i][c];
@@ -104,15 +141,17 @@ TEST_P(RoutedBlockTest, EqualsThePlainBlock) {
   std::vector<bool> skipped(t.tokens, true);
   for (int64_t i = 0; i < kept.count;) {
     Matrix rows;
+    std::vector<int64_t> position;
     const int64_t first = i, sequence = kept.token[i] / n.sequence_tokens;
     for (; i < kept.count && kept.token[i] / n.sequence_tokens == sequence; ++i) {
       const float* row = &t.stream[kept.token[i] * t.width];
       rows.emplace_back(row, row + t.width);
+      position.push_back(kept.token[i] % n.sequence_tokens);
       ASSERT_TRUE(i == 0 || kept.token[i] > kept.token[i - 1]);
       ASSERT_TRUE(!n.padding || t.mask[kept.token[i]]);
       skipped[kept.token[i]] = false;
     }
-    const Matrix f = update_of(t, rows, n.heads);
+    const Matrix f = update_of(n, t, rows, position);
     for (size_t r = 0; r < f.size(); ++r)
       for (int64_t c = 0; c < t.width; ++c)
         want[kept.token[first + r] * t.width + c] += double{kept.weight[kept.entry[first + r]]} * f[r][c];
@@ -171,9 +210,9 @@ TEST_P(RoutedBlockTest, SameBitsTwiceInsideItsMemory) {
   }
 }
 
-// The expert's FLOPs are those of the kept rows, to the last one: products 2 n D (4 D + 2 H) and their biases,
-// attention over pairs of kept tokens of a sequence, the second norm; backward twice the products and what goes with
-// them. LN1 is the model's, on all tokens. Nothing kept costs nothing.
+// The expert's FLOPs are those of the kept rows, to the last one: products 2 n D (4 D + 2 H), H three times with
+// SwiGLU, and their biases or turns, attention over pairs of kept tokens of a sequence, the second norm; backward twice
+// the products and what goes with them. The first norm is the model's, on all tokens. Nothing kept costs nothing.
 TEST_P(RoutedBlockTest, CostsWhatItsRowsCost) {
   const Named& n = GetParam();
   Trial t(n);
@@ -182,15 +221,18 @@ TEST_P(RoutedBlockTest, CostsWhatItsRowsCost) {
   std::vector<double> of_sequence(n.sequences);
   for (int64_t i = 0; i < kept.count; ++i) ++of_sequence[kept.token[i] / n.sequence_tokens];
   double pairs = 0;
-  for (const double k : of_sequence) pairs += n.heads * k * k;
+  for (const double k : of_sequence) pairs += n.heads * (n.causal ? k * (k + 1) / 2 : k * k);
   const double r = static_cast<double>(kept.count), d = n.width, h = n.hidden, hd = d / n.heads;
-  const double products = 2 * r * d * (4 * d + 2 * h);
-  const double forward = products + pairs * (4 * hd + 5) + r * (3 * d + d + 3 * d + 8 * d + 8 * h + d);
-  const double backward = 2 * products + pairs * (10 * hd + 5) + r * (3 * d + d + 3 * d + (8 + 14) * d + 18 * h + d);
+  const double norm = n.llama ? 4 * d : 8 * d, norm_back = n.llama ? 10 * d : 14 * d;
+  const double products = 2 * r * d * (4 * d + (n.llama ? 3 : 2) * h);
+  const double beside = 3 * d + (n.llama ? 6 * d : 3 * d + d + d);  // the sum of two, and turns or biases
+  const double forward = products + pairs * (4 * hd + 5) + r * (beside + norm + (n.llama ? 5 : 8) * h);
+  const double backward =
+      2 * products + pairs * (10 * hd + 5) + r * (beside + norm + norm_back + (n.llama ? 11 : 18) * h);
   EXPECT_EQ(t.tally.of(Part::kExperts, Pass::kForward).flops, forward);
   EXPECT_EQ(t.tally.of(Part::kExperts, Pass::kBackward).flops, backward);
-  EXPECT_EQ(t.tally.of(Part::kModel, Pass::kForward).flops, 8.0 * static_cast<double>(t.tokens) * d);
-  EXPECT_EQ(t.tally.of(Part::kModel, Pass::kBackward).flops, 14.0 * static_cast<double>(t.tokens) * d);
+  EXPECT_EQ(t.tally.of(Part::kModel, Pass::kForward).flops, norm * static_cast<double>(t.tokens));
+  EXPECT_EQ(t.tally.of(Part::kModel, Pass::kBackward).flops, norm_back * static_cast<double>(t.tokens));
 }
 
 // The products of a block at capacity 0.25 are a quarter of the dense block's, and its attention a sixteenth.
@@ -249,6 +291,34 @@ TEST(RoutedBlock, KeepingEverythingIsTheDenseBlock) {
   EXPECT_EQ(b.vit.sites()[0]->load().unrouted, 0);
 }
 
+// The same for language models: causal, with learned and rotary positions, whole contexts and shorter sequences.
+TEST(RoutedBlock, KeepingEverythingIsTheDenseBlockOfALanguageModel) {
+  for (const LmConfig& dense : {tiny_lm(), tiny_llama()})
+    for (const int32_t tokens : {dense.context, dense.context - 5}) {
+      LmConfig routed = dense;
+      routed.routed_layers = {1}, routed.site = SWY_SITE_BLOCK, routed.experts = 1;
+      Instance router(everything(), {}, 1);
+      TinyLmTraining a(dense, nullptr), b(routed, &router);
+      for (TinyLmTraining* t : {&a, &b}) {
+        const Exec ex{&t->tally};
+        t->draw_batch(0);
+        t->lm.params().zero_grads(ex);
+        t->lm.forward(ex, {SWY_TRAIN, 0, 5}, {t->token.data(), TinyLmTraining::kBatch, tokens});
+        t->lm.score(ex, t->target.data(), 0.1f, t->loss.data());
+        t->lm.backward(ex, {SWY_TRAIN, 0, 5});
+        EXPECT_EQ(t->lm.overrun(), "");
+      }
+      ASSERT_EQ(a.lm.params().all().size(), b.lm.params().all().size());
+      for (int32_t i = 0; i < TinyLmTraining::kBatch * tokens; ++i) EXPECT_NEAR(a.loss[i], b.loss[i], 1e-5);
+      for (const Param& p : a.lm.params().all()) {
+        const Param* q = b.lm.params().find(p.spec.name);
+        ASSERT_NE(q, nullptr) << p.spec.name;
+        for (int64_t j = 0; j < p.size; ++j) ASSERT_NEAR(p.grad[j], q->grad[j], 1e-5) << p.spec.name << " " << j;
+      }
+      EXPECT_EQ(b.lm.sites()[0]->load().unrouted, 0);
+    }
+}
+
 // A ViT whose second block runs on a quarter of the tokens learns, and each of its steps costs less than a dense one.
 TEST(RoutedBlock, LearnsForLess) {
   VitConfig config = tiny_vit();
@@ -277,7 +347,7 @@ TEST(RoutedBlock, Refusals) {
     Params params;
     Arena arena;
     try {
-      RoutedBlock block(s, n.heads, instance, params, arena);
+      RoutedBlock block(s, {n.heads}, instance, params, arena);
     } catch (const Error& e) {
       EXPECT_EQ(e.kind, Kind::kUsage);
       return std::string(e.what());

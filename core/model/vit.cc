@@ -13,11 +13,6 @@
 namespace swy::model {
 namespace {
 
-struct Layer {  // one of the two
-  std::unique_ptr<Block> block;
-  std::unique_ptr<RoutedBlock> whole;
-};
-
 void positive(const char* name, int64_t value) {
   if (value < 1) usage_error("model: ", name, " = ", value, "; it must be at least 1");
 }
@@ -119,8 +114,8 @@ struct Vit::Impl {
     }
     const auto site = static_cast<int32_t>(at - routed.begin());
     if (config.site == SWY_SITE_BLOCK) {
-      b.whole =
-          std::make_unique<RoutedBlock>(site_spec(name, site, l, config.hidden), config.heads, *router, params, arena);
+      b.whole = std::make_unique<RoutedBlock>(site_spec(name, site, l, config.hidden), RoutedBlockShape{config.heads},
+                                              *router, params, arena);
       sites.push_back(b.whole.get());
       return;
     }
@@ -167,14 +162,8 @@ struct Vit::Impl {
     const Charge charge(*ex.tally, Part::kModel, Pass::kForward);
     for_each_chunk([&](int32_t first, int64_t, int64_t t) { embed(ex, first, t); });
     const moe::SequenceBatch sequences(batch);
-    for (int32_t l = 0; l < config.depth; ++l) {
-      const float* x = buffer(stream[l]);
-      float* out = buffer(stream[l + 1]);
-      if (blocks[l].whole)
-        blocks[l].whole->forward(ex, info, sequences, x, out);
-      else
-        blocks[l].block->forward(ex, info, {sequences, tokens}, x, out);
-    }
+    for (int32_t l = 0; l < config.depth; ++l)
+      blocks[l].forward(ex, info, {sequences, tokens}, buffer(stream[l]), buffer(stream[l + 1]));
     const int64_t d = config.width;
     for_each_chunk([&](int32_t first, int64_t row, int64_t t) {
       float* norm = buffer(stack.norm);
@@ -215,12 +204,8 @@ struct Vit::Impl {
       layers.normalise_backward(ex, last, t, x, mean, rstd, dnorm, dx + row * d);
     });
     const moe::SequenceBatch sequences(batch);
-    for (int32_t l = config.depth - 1; l >= 0; --l) {
-      if (blocks[l].whole)
-        blocks[l].whole->backward(ex, info, sequences, buffer(stream[l]), dx);
-      else
-        blocks[l].block->backward(ex, info, {sequences, tokens}, buffer(stream[l]), dx);
-    }
+    for (int32_t l = config.depth - 1; l >= 0; --l)
+      blocks[l].backward(ex, info, {sequences, tokens}, buffer(stream[l]), dx);
     for_each_chunk([&](int32_t first, int64_t row, int64_t t) {
       cut_patches(ex, first, t);
       float* dpatch = dimages ? buffer(stack.dwide) : nullptr;
