@@ -269,7 +269,7 @@ struct RoutedBlock::Impl {
 
   // ---- what a device did ----
   void charge_done(const Exec& ex) {
-    dispatch.drain(ex);
+    dispatch.charge_done(ex);
     const int64_t* all = done.added();
     const Chunk none = chunk({}, 0, 0, 0, 0);
     for (const Pass pass : {Pass::kForward, Pass::kBackward}) {

@@ -1,5 +1,5 @@
-// For tests: a routed block with random weights and inputs, its loss, and the plain double-precision block it is
-// compared with.
+// For tests: a routed site with random weights and inputs, its loss, and the plain double-precision block an FFN site
+// is compared with.
 #pragma once
 #include <cmath>
 #include <string>
@@ -16,23 +16,27 @@ inline void fill(float* v, int64_t n, uint64_t seed, float scale = 1) {
   for (int64_t i = 0; i < n; ++i) v[i] = scale * (2 * random.uniform() - 1);
 }
 
-struct Block {
+// S: RoutedFfn or RoutedLinear.
+template <class S>
+struct BlockOf {
+  using SiteClass = S;
   Instance router;
   Params params;
   Arena arena;
-  RoutedFfn ffn;
+  S site;
   Tally tally;
   Exec exec{&tally};
   StepInfo info;
   SequenceBatch sequences;
   int64_t tokens;
-  std::vector<float> x, residual, y, dx, dresidual, coefficient;  // [T, D]; loss = <coefficient, y> + aux losses
-  std::vector<int32_t> task;                                      // [B], when the site has tasks
+  std::vector<float> x, residual, dx, dresidual;  // [T, D]
+  std::vector<float> y, coefficient;              // [T, O], O = D at an FFN site; loss = <coefficient, y> + aux losses
+  std::vector<int32_t> task;                      // [B], when the site has tasks
   std::vector<float> task_embedding;
 
-  Block(const swy_router& r, const OptionText& options, SiteSpec spec, int32_t n_sequences)
+  BlockOf(const swy_router& r, const OptionText& options, SiteSpec spec, int32_t n_sequences)
       : router(r, options, 1),
-        ffn(spec, router, params, arena),
+        site(spec, router, params, arena),
         sequences(n_sequences),
         tokens(static_cast<int64_t>(n_sequences) * spec.sequence_tokens) {
     params.commit(5);
@@ -40,10 +44,10 @@ struct Block {
     uint64_t seed = 1;
     for (Param& p : params.all())
       if (p.spec.init != Init::kConst) fill(p.value, p.size, seed++);
-    const int64_t n = tokens * spec.width;
-    x.resize(n), residual.resize(n), y.resize(n), dx.resize(n), dresidual.resize(n), coefficient.resize(n);
+    const int64_t n = tokens * spec.width, outputs = tokens * spec.out();
+    x.resize(n), residual.resize(n), dx.resize(n), dresidual.resize(n), y.resize(outputs), coefficient.resize(outputs);
     fill(x.data(), n, 100);
-    fill(coefficient.data(), n, 101);
+    fill(coefficient.data(), outputs, 101);
     fill(residual.data(), n, 102);
     for (int32_t b = 0; spec.max_tasks && b < n_sequences; ++b) task.push_back(b * 2 % spec.max_tasks);
     task_embedding.resize(int64_t{spec.max_tasks} * spec.d_task);
@@ -56,8 +60,8 @@ struct Block {
   }
   double loss() {
     std::fill(y.begin(), y.end(), 0.f);
-    ffn.forward(exec, info, sequences, x.data(), residual.data(), y.data());
-    double sum = ffn.aux_loss();
+    site.forward(exec, info, sequences, x.data(), residual.data(), y.data());
+    double sum = site.aux_loss();
     for (size_t i = 0; i < y.size(); ++i) sum += double{coefficient[i]} * double{y[i]};
     return sum;
   }
@@ -66,8 +70,13 @@ struct Block {
     std::fill(dx.begin(), dx.end(), 0.f);
     std::fill(dresidual.begin(), dresidual.end(), 0.f);
     loss();
-    ffn.backward(exec, info, sequences, x.data(), coefficient.data(), dx.data(), dresidual.data());
+    site.backward(exec, info, sequences, x.data(), coefficient.data(), dx.data(), dresidual.data());
   }
+};
+
+struct Block : BlockOf<RoutedFfn> {
+  using BlockOf::BlockOf;
+  RoutedFfn& ffn = site;
   // One expert's MLP on one token, in double: out [D]. SwiGLU's gate and up are the halves of w1 and b1.
   std::vector<double> expert(const double* w1, const double* b1, const double* w2, const double* b2,
                              const double* in) const {

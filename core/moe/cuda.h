@@ -70,7 +70,8 @@ void clear_padding(Stream&, const swy_batch&, int64_t width, float* x);
 
 // ---- ASSIGN ----
 void assign_pack(Stream&, const AssignMemory&, const swy_batch&, const swy_plan&, const LoadOnDevice&);
-// Packed rows are fp32 or bf16; bf16 ones ask for a width that is a multiple of 8, and sums are fp32.
+// Packed rows are fp32 or bf16; bf16 ones ask for a width that is a multiple of 8, and sums are fp32. Where `done` is
+// null nobody counts them.
 void assign_gather(Stream&, const AssignMemory&, int64_t width, const float* x, float* packed);
 void assign_gather(Stream&, const AssignMemory&, int64_t width, const float* x, ops::Bf16* packed);
 template <class Number>
@@ -78,7 +79,7 @@ void assign_combine(Stream&, const AssignMemory&, const swy_plan&, int64_t token
                     float* y_add);
 template <class Number>
 void assign_combine_backward(Stream&, const AssignMemory&, const swy_plan&, int64_t width, const float* dy, Number* out,
-                             float* dweight);
+                             float* dweight_add);
 template <class Number>
 void assign_gather_backward(Stream&, const AssignMemory&, int64_t tokens, int64_t width, const Number* dpacked,
                             float* dx_add);
@@ -139,6 +140,35 @@ template <class Number>
 void experts_backward_bf16(Stream&, const ExpertSizes&, const int64_t* begin, const Bf16Weights&, const ExpertGrads&,
                            Bf16Rows x, const ops::Bf16* pre, const ops::Bf16* act, const ops::Bf16* dy, ops::Bf16* dpre,
                            Number* dx);
+
+// ---- one matrix per expert, and LoRA's stacked ones (linear_experts.h, lora_stack.h) ----
+struct LinearSizes {
+  int32_t experts, in, out;
+  int64_t max_rows;
+  float scale;
+};
+void linear_forward(Stream&, const LinearSizes&, const int64_t* begin, const float* w, const float* x, float* y);
+// dx may be x.
+void linear_backward(Stream&, const LinearSizes&, const int64_t* begin, const float* w, float* dw_add, const float* x,
+                     const float* dy, float* dx);
+
+struct StackSizes {
+  int32_t experts, width, rank;
+};
+// stacked [D, E r] from a [E, D, r]; a += stacked.
+void stack_columns(Stream&, const StackSizes&, const float* a, float* stacked);
+void unstack_columns_add(Stream&, const StackSizes&, const float* stacked, float* a_add);
+// The tokens of row r are [begin_r, begin_{r+1}); mix [R, E], u and v [T, E r].
+struct MixedRows {
+  int32_t rows;
+  int64_t tokens;
+  const int64_t* begin;
+  const uint8_t* mask;  // [T], null: no padding
+};
+// v[t, e r + j] = mix[row of t, e] u[t, e r + j], 0 for padding; v may be u.
+void mix_columns(Stream&, const StackSizes&, const MixedRows&, const float* mix, const float* u, float* v);
+// dmix[r, e] = sum over the row's tokens that are not padding, and over j, of u dv.
+void mix_columns_backward(Stream&, const StackSizes&, const MixedRows&, const float* u, const float* dv, float* dmix);
 
 // done[0] += rows, done[1] += chunks of `chunk` rows: what the experts are charged for.
 void count_rows(Stream&, int32_t experts, const int64_t* begin, int64_t chunk, int64_t* done);

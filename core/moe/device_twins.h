@@ -1,5 +1,5 @@
-// For tests: a routed block on a CUDA device and its twin on the CPU, with the same parameters and inputs, for every
-// plan shape.
+// For tests: a routed site on a CUDA device and its twin on the CPU, with the same parameters and inputs; and the cases
+// of FFN sites, for every plan shape.
 #pragma once
 #include <gtest/gtest.h>
 
@@ -134,42 +134,43 @@ inline SiteSpec site_of(const Case& c) {
 inline const swy_router& router_of(const Case& c) { return c.local ? *c.local() : *find_router(c.id).router; }
 
 struct Inputs {  // on the host
-  std::vector<int32_t> token_id, position;
+  std::vector<int32_t> token_id;
   std::vector<uint8_t> mask;
   int64_t real = 0;
-  explicit Inputs(const Case& c) {
-    for (int32_t t = 0; t < c.sequences * c.tokens; ++t) {
+  explicit Inputs(const Case& c) : Inputs(site_of(c), c.sequences) {}
+  Inputs(const SiteSpec& spec, int32_t sequences) {
+    const int32_t tokens = spec.sequence_tokens;
+    for (int32_t t = 0; t < sequences * tokens; ++t) {
       token_id.push_back(t * 7 % 50);
-      mask.push_back(t % c.tokens < c.tokens - t / c.tokens % 3);  // 0, 1 or 2 tokens of padding at the end
+      mask.push_back(t % tokens < tokens - t / tokens % 3);  // 0, 1 or 2 tokens of padding at the end
       real += mask.back();
     }
   }
 };
 
-// The CPU's block and its twin on the device, with the same parameters and inputs.
-struct Twins {
-  const Case c;
+// The CPU's site and its twin on the device, with the same parameters and inputs. B: a BlockOf.
+template <class B>
+struct TwinsOf {
   const Inputs in;
-  Block host;
+  B host;
   Stream stream;
   Instance router;
   Params params{0};
   Arena arena{0};
-  RoutedFfn ffn;
+  typename B::SiteClass site;
   Tally tally;
   Exec exec{&tally};
   DeviceMemory x, residual, y, dx, dresidual, coefficient, mask, token_id, task, task_embedding;
   SequenceBatch sequences;
 
-  explicit Twins(const Case& of)
-      : c(of),
-        in(of),
-        host(router_of(of), of.options, site_of(of), of.sequences),
-        router(router_of(of), of.options, 1),
-        ffn(site_of(of), router, params, arena),
-        sequences(of.sequences) {
+  TwinsOf(const swy_router& of, const OptionText& options, const SiteSpec& spec, int32_t n_sequences, bool padding)
+      : in(spec, n_sequences),
+        host(of, options, spec, n_sequences),
+        router(of, options, 1),
+        site(spec, router, params, arena),
+        sequences(n_sequences) {
     host.sequences.token_id = in.token_id.data();
-    if (c.padding) host.sequences.mask = in.mask.data();
+    if (padding) host.sequences.mask = in.mask.data();
     params.commit(5);
     arena.commit();
     for (size_t i = 0; i < params.all().size(); ++i) {
@@ -182,7 +183,7 @@ struct Twins {
     task = upload(host.task), task_embedding = upload(host.task_embedding);
     exec.stream = &stream;
     sequences.token_id = static_cast<const int32_t*>(token_id.data());
-    if (c.padding) sequences.mask = static_cast<const uint8_t*>(mask.data()), sequences.real_tokens = in.real;
+    if (padding) sequences.mask = static_cast<const uint8_t*>(mask.data()), sequences.real_tokens = in.real;
     sequences.n_tasks = host.sequences.n_tasks;
     sequences.sequence_task = static_cast<const int32_t*>(task.data());
     sequences.task_embedding = static_cast<const float*>(task_embedding.data());
@@ -193,22 +194,31 @@ struct Twins {
     params.zero_grads(exec);
   }
   void enqueue() {
-    ffn.forward(exec, host.info, sequences, floats(x), floats(residual), floats(y));
-    ffn.backward(exec, host.info, sequences, floats(x), floats(coefficient), floats(dx), floats(dresidual));
+    site.forward(exec, host.info, sequences, floats(x), floats(residual), floats(y));
+    site.backward(exec, host.info, sequences, floats(x), floats(coefficient), floats(dx), floats(dresidual));
   }
   // Everything a pass writes, one array after the other.
   std::vector<std::pair<std::string, std::vector<float>>> results() {
     stream.wait();
-    const auto n = static_cast<int64_t>(host.y.size());
+    const auto read = [](const DeviceMemory& m) {
+      return download(floats(m), m.bytes() / static_cast<int64_t>(sizeof(float)));
+    };
     std::vector<std::pair<std::string, std::vector<float>>> all = {
-        {"y", download(floats(y), n)}, {"dx", download(floats(dx), n)}, {"dresidual", download(floats(dresidual), n)}};
+        {"y", read(y)}, {"dx", read(dx)}, {"dresidual", read(dresidual)}};
     for (const Param& p : params.all())
       if (p.grad) all.emplace_back("gradient of " + p.spec.name, download(p.grad, p.size));
     return all;
   }
 };
 
-inline std::vector<const float*> host_results(Block& b) {
+struct Twins : TwinsOf<Block> {
+  const Case c;
+  RoutedFfn& ffn = site;
+  explicit Twins(const Case& of) : TwinsOf(router_of(of), of.options, site_of(of), of.sequences, of.padding), c(of) {}
+};
+
+template <class B>
+std::vector<const float*> host_results(B& b) {
   std::vector<const float*> all = {b.y.data(), b.dx.data(), b.dresidual.data()};
   for (const Param& p : b.params.all())
     if (p.grad) all.push_back(p.grad);

@@ -5,6 +5,7 @@
 
 #include "core/base/error.h"
 #include "core/base/parallel.h"
+#include "core/device/move.h"
 #include "core/moe/padding.h"
 
 namespace swy::moe {
@@ -15,12 +16,6 @@ constexpr int64_t kGrain = 256;  // rows of D floats a thread must have to be wo
 int64_t pieces_per_row(const swy_site& site, int32_t row_kind) {
   return row_kind == SWY_ROW_TASK || row_kind == SWY_ROW_BATCH ? site.max_sequences : 1;
 }
-// What moving n rows of d numbers from or to t tokens costs, a packed row's numbers being `size` bytes each; linear, so
-// rows known only on a device are charged later.
-Work gather_work(double n, double d, double size) { return {0, (4 + size) * n * d}; }
-Work combine_work(double n, double t, double d, double size) { return {2 * n * d, (size * n + 8 * t) * d}; }
-Work combine_backward_work(double n, double d, double size) { return {3 * n * d, (4 + 2 * size) * n * d}; }
-Work gather_backward_work(double n, double t, double d, double size) { return {n * d, (size * n + 8 * t) * d}; }
 constexpr double kFp32 = sizeof(float), kBf16 = sizeof(ops::Bf16);
 void charge(const Exec& ex, const Work& w) { ex.tally->add(w.flops, w.bytes); }
 
@@ -28,6 +23,17 @@ int64_t tokens_per_row(const swy_site& site, int32_t row_kind) {
   return row_kind == SWY_ROW_TOKEN ? 1 : pieces_per_row(site, row_kind) * (site.max_tokens / site.max_sequences);
 }
 }  // namespace
+
+Work DispatchAssign::gather_work(double n, double d, double size) { return {0, (4 + size) * n * d}; }
+Work DispatchAssign::combine_work(double n, double t, double d, double size) {
+  return {2 * n * d, (size * n + 8 * t) * d};
+}
+Work DispatchAssign::combine_backward_work(double n, double d, double size) {
+  return {3 * n * d, (4 + 2 * size) * n * d};
+}
+Work DispatchAssign::gather_backward_work(double n, double t, double d, double size) {
+  return {n * d, (size * n + 8 * t) * d};
+}
 
 DispatchAssign::DispatchAssign(Arena& arena, const swy_site& site, const swy_needs& needs, PackOrder order)
     : arena_(arena),
@@ -81,6 +87,12 @@ AssignMemory DispatchAssign::memory() const {
   return a;
 }
 
+AssignMemory DispatchAssign::uncounted() const {
+  AssignMemory a = memory();
+  a.done = nullptr;
+  return a;
+}
+
 void DispatchAssign::pack(Stream& s, const swy_batch& batch, const swy_plan& plan, const LoadOnDevice& load) {
   if constexpr (kWithCuda) cuda::assign_pack(s, memory(), batch, plan, load);
 }
@@ -89,7 +101,7 @@ Work DispatchAssign::gather_backward_rows_work(double rows) const {
   return gather_backward_work(rows, 0, width_, kFp32);
 }
 
-void DispatchAssign::drain(const Exec& ex) {
+void DispatchAssign::charge_done(const Exec& ex) {
   if (!ex.stream) return;
   const int64_t* done = done_.added();
   const double d = width_;
@@ -195,27 +207,50 @@ void DispatchAssign::pack_pieces(const swy_batch& batch, const swy_plan& plan, L
   before[0] = 0;
 }
 
+// ---- rows of D numbers: counted on a device -------------------------------------------------------------------------
+
 void DispatchAssign::gather(const Exec& ex, const float* x, float* packed) const {
-  const int64_t d = width_;
-  if (ex.stream) {
-    if constexpr (kWithCuda) cuda::assign_gather(*ex.stream, memory(), d, x, packed);
-    return;
-  }
-  const int64_t n = rows();
-  charge(ex, gather_work(static_cast<double>(n), static_cast<double>(d), kFp32));
-  const int32_t* from = token();
-  parallel_for(n, kGrain, [=](int64_t b, int64_t e) {
-    for (int64_t r = b; r < e; ++r) std::memcpy(packed + r * d, x + from[r] * d, d * sizeof(float));
-  });
+  if (!ex.stream) return gather(ex, width_, x, packed);
+  if constexpr (kWithCuda) cuda::assign_gather(*ex.stream, memory(), width_, x, packed);
 }
 
 void DispatchAssign::combine(const Exec& ex, const swy_plan& plan, int64_t tokens, const float* out,
                              float* y_add) const {
-  const int64_t d = width_;
-  const double known = ex.stream ? 0 : static_cast<double>(rows());
-  charge(ex, combine_work(known, static_cast<double>(tokens), static_cast<double>(d), kFp32));
+  if (!ex.stream) return combine(ex, width_, plan, tokens, out, y_add);
+  charge(ex, combine_work(0, static_cast<double>(tokens), width_, kFp32));
+  if constexpr (kWithCuda) cuda::assign_combine(*ex.stream, memory(), plan, tokens, width_, out, y_add);
+}
+
+void DispatchAssign::combine_backward(const Exec& ex, const swy_plan& plan, const float* dy, float* out,
+                                      float* dweight) const {
+  set_zero(ex, dweight, ex.stream ? max_assign_ : *plan.count);
+  if (!ex.stream) return combine_backward(ex, width_, plan, dy, out, dweight);
+  if constexpr (kWithCuda) cuda::assign_combine_backward(*ex.stream, memory(), plan, width_, dy, out, dweight);
+}
+
+void DispatchAssign::gather_backward(const Exec& ex, int64_t tokens, const float* dpacked, float* dx_add) const {
+  gather_backward(ex, width_, tokens, dpacked, dx_add);  // as many rows as combine_backward has counted
+}
+
+// ---- rows of any width ----------------------------------------------------------------------------------------------
+
+void DispatchAssign::gather(const Exec& ex, int64_t d, const float* x, float* packed) const {
   if (ex.stream) {
-    if constexpr (kWithCuda) cuda::assign_combine(*ex.stream, memory(), plan, tokens, d, out, y_add);
+    if constexpr (kWithCuda) cuda::assign_gather(*ex.stream, uncounted(), d, x, packed);
+    return;
+  }
+  charge(ex, gather_work(known_rows(ex), static_cast<double>(d)));
+  const int32_t* from = token();
+  parallel_for(rows(), kGrain, [=](int64_t b, int64_t e) {
+    for (int64_t r = b; r < e; ++r) std::memcpy(packed + r * d, x + from[r] * d, d * sizeof(float));
+  });
+}
+
+void DispatchAssign::combine(const Exec& ex, int64_t d, const swy_plan& plan, int64_t tokens, const float* out,
+                             float* y_add) const {
+  charge(ex, combine_work(known_rows(ex), static_cast<double>(tokens), static_cast<double>(d)));
+  if (ex.stream) {
+    if constexpr (kWithCuda) cuda::assign_combine(*ex.stream, uncounted(), plan, tokens, d, out, y_add);
     return;
   }
   const int32_t *first = arena_.as<int32_t>(token_begin_), *list = arena_.as<int32_t>(token_rows_), *from = entry();
@@ -230,16 +265,14 @@ void DispatchAssign::combine(const Exec& ex, const swy_plan& plan, int64_t token
   });
 }
 
-void DispatchAssign::combine_backward(const Exec& ex, const swy_plan& plan, const float* dy, float* out,
-                                      float* dweight) const {
-  const int64_t d = width_;
+void DispatchAssign::combine_backward(const Exec& ex, int64_t d, const swy_plan& plan, const float* dy, float* out,
+                                      float* dweight_add) const {
   if (ex.stream) {
-    if constexpr (kWithCuda) cuda::assign_combine_backward(*ex.stream, memory(), plan, d, dy, out, dweight);
+    if constexpr (kWithCuda) cuda::assign_combine_backward(*ex.stream, uncounted(), plan, d, dy, out, dweight_add);
     return;
   }
   const int64_t n = rows();
-  charge(ex, combine_backward_work(static_cast<double>(n), static_cast<double>(d), kFp32));
-  std::fill(dweight, dweight + *plan.count, 0.f);
+  charge(ex, combine_backward_work(static_cast<double>(n), static_cast<double>(d)));
   const int32_t *to = token(), *from = entry();
   // An entry of many tokens adds to its weight from many rows, which must stay on one thread.
   const int64_t grain = row_kind_ == SWY_ROW_TOKEN ? kGrain : std::max<int64_t>(n, 1);
@@ -251,17 +284,16 @@ void DispatchAssign::combine_backward(const Exec& ex, const swy_plan& plan, cons
 #pragma omp simd reduction(+ : dot)
       for (int64_t c = 0; c < d; ++c) dot += g[c] * o[c];
       for (int64_t c = 0; c < d; ++c) o[c] = w * g[c];
-      dweight[from[r]] += dot;
+      dweight_add[from[r]] += dot;
     }
   });
 }
 
-void DispatchAssign::gather_backward(const Exec& ex, int64_t tokens, const float* dpacked, float* dx_add) const {
-  const int64_t d = width_;
-  const double known = ex.stream ? 0 : static_cast<double>(rows());
-  charge(ex, gather_backward_work(known, static_cast<double>(tokens), static_cast<double>(d), kFp32));
+void DispatchAssign::gather_backward(const Exec& ex, int64_t d, int64_t tokens, const float* dpacked,
+                                     float* dx_add) const {
+  charge(ex, gather_backward_work(known_rows(ex), static_cast<double>(tokens), static_cast<double>(d)));
   if (ex.stream) {
-    if constexpr (kWithCuda) cuda::assign_gather_backward(*ex.stream, memory(), tokens, d, dpacked, dx_add);
+    if constexpr (kWithCuda) cuda::assign_gather_backward(*ex.stream, uncounted(), tokens, d, dpacked, dx_add);
     return;
   }
   const int32_t *first = arena_.as<int32_t>(token_begin_), *list = arena_.as<int32_t>(token_rows_);
@@ -287,6 +319,7 @@ void DispatchAssign::combine(const Exec& ex, const swy_plan& plan, int64_t token
 }
 void DispatchAssign::combine_backward(const Exec& ex, const swy_plan& plan, const float* dy, ops::Bf16* out,
                                       float* dweight) const {
+  set_zero(ex, dweight, max_assign_);
   if constexpr (kWithCuda) cuda::assign_combine_backward(*ex.stream, memory(), plan, width_, dy, out, dweight);
 }
 void DispatchAssign::gather_backward(const Exec& ex, int64_t tokens, const ops::Bf16* dpacked, float* dx_add) const {

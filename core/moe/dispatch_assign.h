@@ -25,7 +25,7 @@ class DispatchAssign {
   DispatchAssign(Arena&, const swy_site&, const swy_needs&, PackOrder order = PackOrder::kList);
   int64_t max_rows() const { return max_rows_; }  // most N of any plan
   // Charges to the router what was done on the stream's device since the last time, as of the arena's last fetch().
-  void drain(const Exec&);
+  void charge_done(const Exec&);
 
   // Applies capacity; adds to `load`. Everything below refers to this plan until the next call.
   void pack(const swy_batch&, const swy_plan&, Load& load);
@@ -39,9 +39,22 @@ class DispatchAssign {
   // [T + 1] kept pairs of the tokens before this one
   const int32_t* token_begin() const { return arena_.as<int32_t>(token_begin_); }
 
-  // On a device packed rows may be bf16. Where the experts take rows of a tensor [T, D] by token() nobody gathers:
-  // making that bf16 moves 6 bytes per number of a token, where a packed copy is 6 per number of a row, k times as
-  // many.
+  // Moving rows of any width: as below. A device counts none of them, as charge_done() takes all rows for D wide: whoever
+  // moves them counts rows and charges the Work here for them. Charged at once is what depends on tokens alone.
+  void gather(const Exec&, int64_t width, const float* x, float* packed) const;
+  void combine(const Exec&, int64_t width, const swy_plan&, int64_t tokens, const float* out, float* y_add) const;
+  void combine_backward(const Exec&, int64_t width, const swy_plan&, const float* dy, float* out,
+                        float* dweight_add) const;
+  void gather_backward(const Exec&, int64_t width, int64_t tokens, const float* dpacked, float* dx_add) const;
+  // Of n packed rows whose numbers are `size` bytes each, and of t tokens; linear in both.
+  static Work gather_work(double n, double width, double size = sizeof(float));
+  static Work combine_work(double n, double t, double width, double size = sizeof(float));
+  static Work combine_backward_work(double n, double width, double size = sizeof(float));
+  static Work gather_backward_work(double n, double t, double width, double size = sizeof(float));
+
+  // Rows of D numbers. On a device packed rows may be bf16. Where the experts take rows of a tensor [T, D] by token()
+  // nobody gathers: making that bf16 moves 6 bytes per number of a token, where a packed copy is 6 per number of a row,
+  // k times as many.
   void gather(const Exec&, const float* x, float* packed) const;  // packed [N, D]
   void gather(const Exec&, const float* x, ops::Bf16* packed) const;
   // y[token] += weight * out[row]
@@ -52,12 +65,14 @@ class DispatchAssign {
   void combine_backward(const Exec&, const swy_plan&, const float* dy, float* out, float* dweight) const;
   void combine_backward(const Exec&, const swy_plan&, const float* dy, ops::Bf16* out, float* dweight) const;
   void gather_backward(const Exec&, int64_t tokens, const float* dpacked, float* dx_add) const;
-  // What the rows of one more gather_backward cost: drain() charges one for each combine_backward.
+  // What the rows of one more gather_backward cost: charge_done() charges one for each combine_backward.
   Work gather_backward_rows_work(double rows) const;
   void gather_backward(const Exec&, int64_t tokens, const ops::Bf16* dpacked, float* dx_add) const;
 
  private:
   AssignMemory memory() const;
+  AssignMemory uncounted() const;  // the same, for kernels that shall not count their rows
+  double known_rows(const Exec& ex) const { return ex.stream ? 0 : static_cast<double>(rows()); }
   template <bool kTokenRows, class Body>
   void for_each_piece(const swy_batch&, const swy_plan&, Body&& body) const;
   template <bool kTokenRows>

@@ -351,7 +351,7 @@ void by_number(int64_t width, std::initializer_list<const void*> pointers, const
 enum Done { kGathered, kCombined, kBackward };
 template <class Number>
 int64_t* done_in(const AssignMemory& a, Done what) {
-  return a.done + (std::is_same_v<Number, Bf16> ? 3 : 0) + what;
+  return !a.done ? nullptr : a.done + (std::is_same_v<Number, Bf16> ? 3 : 0) + what;
 }
 
 template <class V, class Packed>
@@ -362,7 +362,7 @@ struct Gather {
   Packed* packed;
   int64_t* done;
   __device__ void operator()(int64_t r, int lane) const {
-    if (r == 0 && lane == 0) *done += a.begin[a.experts];
+    if (done && r == 0 && lane == 0) *done += a.begin[a.experts];
     if (r >= a.begin[a.experts]) return;
     const V* from = x + a.token[r] * columns;
     for (int64_t c = lane; c < columns; c += kWarp) packed[r * columns + c] = times(1.0f, from[c]);
@@ -428,7 +428,7 @@ void assign_gather_backward(Stream& s, const AssignMemory& a, int64_t tokens, in
   collect(s, a, tokens, width, nullptr, dpacked, dx_add, nullptr);
 }
 
-// dot[row or entry] = <dy, out>; out = weight * dy
+// dot[row] = <dy, out>, or dot[entry] += that; out = weight * dy
 template <class V, class Packed>
 struct Spread {
   AssignMemory a;
@@ -440,7 +440,7 @@ struct Spread {
   bool by_entry;
   int64_t* done;
   __device__ void operator()(int64_t r, int lane) const {
-    if (r == 0 && lane == 0) *done += a.begin[a.experts];
+    if (done && r == 0 && lane == 0) *done += a.begin[a.experts];
     if (r >= a.begin[a.experts]) return;
     const int32_t i = a.entry[r];
     const float w = weight[i];
@@ -453,19 +453,18 @@ struct Spread {
       o[c] = times(w, d);
     }
     sum = over_warp(sum, Plus());
-    if (lane == 0) dot[by_entry ? i : r] = sum;
+    if (lane == 0) dot[by_entry ? i : r] = by_entry ? dot[i] + sum : sum;
   }
 };
 template <class Number>
 void assign_combine_backward(Stream& s, const AssignMemory& a, const swy_plan& plan, int64_t width, const float* dy,
-                             Number* out, float* dweight) {
+                             Number* out, float* dweight_add) {
   const bool by_entry = a.row_kind == SWY_ROW_TOKEN;  // then an entry has one row at most
-  zero(s, dweight, a.max_assign * int64_t{sizeof(float)});
   by_number(width, {dy, out}, out, [&]<class V, class Packed>(V, Packed) {
     const int64_t columns = width * int64_t{sizeof(float)} / int64_t{sizeof(V)};
     warps(s, a.max_rows,
           Spread<V, Packed>{a, columns, plan.weight, reinterpret_cast<const V*>(dy), reinterpret_cast<Packed*>(out),
-                            by_entry ? dweight : a.dot, by_entry, done_in<Number>(a, kBackward)});
+                            by_entry ? dweight_add : a.dot, by_entry, done_in<Number>(a, kBackward)});
   });
   if (by_entry) return;
   const int32_t* expert = plan.expert;
@@ -476,7 +475,7 @@ void assign_combine_backward(Stream& s, const AssignMemory& a, const swy_plan& p
     for (int64_t r = a.begin[expert[i]] + threadIdx.x; r < a.begin[expert[i] + 1]; r += 256)
       if (a.entry[r] == i) sum += a.dot[r];
     sum = over_block(sum, Plus());
-    if (threadIdx.x == 0) dweight[i] = sum;
+    if (threadIdx.x == 0) dweight_add[i] += sum;
   });
 }
 

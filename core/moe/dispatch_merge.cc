@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <utility>
 
 #include "core/device/move.h"
 #include "core/moe/padding.h"
@@ -9,17 +10,14 @@
 
 namespace swy::moe {
 
-DispatchMerge::DispatchMerge(Arena& arena, const SiteSpec& spec, int32_t max_rows)
-    : arena_(arena), experts_(spec.experts) {
-  const int64_t d = spec.width, h = spec.hidden, p = ops::pre_columns(spec.activation, h), bias = spec.expert_bias;
-  const int64_t sizes[] = {d * p, bias * p, h * d, bias * d};
+DispatchMerge::DispatchMerge(Arena& arena, int32_t experts, int32_t max_rows, std::vector<int64_t> sizes)
+    : arena_(arena), experts_(experts), sizes_(std::move(sizes)) {
   begin_ = arena.reserve("merge.begin", (max_rows + 1) * static_cast<int64_t>(sizeof(int64_t)));
   mass_ = arena.reserve("merge.mass", arena.on_device() ? 2 * max_rows * static_cast<int64_t>(sizeof(float)) : 0);
-  for (int i = 0; i < 4; ++i) {
-    size_[i] = sizes[i];
-    const int64_t bytes = static_cast<int64_t>(sizeof(float)) * max_rows * sizes[i];
-    merged_[i] = arena.reserve("merge.weights", bytes);
-    grads_[i] = arena.reserve("merge.grads", bytes);
+  for (const int64_t size : sizes_) {
+    const int64_t bytes = static_cast<int64_t>(sizeof(float)) * max_rows * size;
+    merged_.push_back(arena.reserve("merge.weights", bytes));
+    grads_.push_back(arena.reserve("merge.grads", bytes));
   }
 }
 
@@ -44,35 +42,27 @@ void DispatchMerge::pack(Stream& s, const swy_batch& batch, const swy_plan& plan
     cuda::merge_pack(s, batch, plan, experts_, arena_.as<int64_t>(begin_), arena_.as<float>(mass_), load);
 }
 
-void DispatchMerge::merge(const Exec& ex, const swy_batch& batch, const swy_plan& plan, const ExpertWeights& w) {
-  const float* from[] = {w.w1, w.b1, w.w2, w.b2};
-  for (int i = 0; i < 4; ++i)
-    if (size_[i])
-      ops::gemm(ex, false, false, batch.n_rows, size_[i], experts_, 1, plan.mix, from[i], 0,
-                arena_.as<float>(merged_[i]));
+void DispatchMerge::merge(const Exec& ex, const swy_batch& batch, const swy_plan& plan,
+                          std::span<const float* const> experts) {
+  for (size_t i = 0; i < sizes_.size(); ++i)
+    if (sizes_[i])
+      ops::gemm(ex, false, false, batch.n_rows, sizes_[i], experts_, 1, plan.mix, experts[i], 0, merged(i));
 }
 
-ExpertWeights DispatchMerge::merged() const {
-  const auto at = [&](int i) { return size_[i] ? arena_.as<float>(merged_[i]) : nullptr; };
-  return {at(0), at(1), at(2), at(3)};
+void DispatchMerge::zero_grads(const Exec& ex, const swy_batch& batch) {
+  for (size_t i = 0; i < sizes_.size(); ++i)
+    if (sizes_[i]) set_zero(ex, grad(i), batch.n_rows * sizes_[i]);
 }
 
-ExpertGrads DispatchMerge::zeroed_grads(const Exec& ex, const swy_batch& batch) {
-  const auto at = [&](int i) { return size_[i] ? arena_.as<float>(grads_[i]) : nullptr; };
-  for (int i = 0; i < 4; ++i)
-    if (size_[i]) set_zero(ex, at(i), batch.n_rows * size_[i]);
-  return {at(0), at(1), at(2), at(3)};
-}
-
-void DispatchMerge::merge_backward(const Exec& ex, const swy_batch& batch, const swy_plan& plan, const ExpertWeights& w,
-                                   const ExpertGrads& g, float* dmix) {
-  const float* from[] = {w.w1, w.b1, w.w2, w.b2};
-  float* to[] = {g.w1, g.b1, g.w2, g.b2};
-  for (int i = 0; i < 4; ++i) {
-    if (!size_[i]) continue;
-    const float* d = arena_.as<float>(grads_[i]);
-    ops::gemm(ex, false, true, batch.n_rows, experts_, size_[i], 1, d, from[i], i == 0 ? 0.f : 1.f, dmix);
-    ops::gemm(ex, true, false, experts_, size_[i], batch.n_rows, 1, plan.mix, d, 1, to[i]);
+void DispatchMerge::merge_backward(const Exec& ex, const swy_batch& batch, const swy_plan& plan,
+                                   std::span<const float* const> experts, std::span<float* const> experts_grad,
+                                   float* dmix) {
+  float keep = 0;  // the first tensor overwrites dmix
+  for (size_t i = 0; i < sizes_.size(); ++i) {
+    if (!sizes_[i]) continue;
+    ops::gemm(ex, false, true, batch.n_rows, experts_, sizes_[i], 1, grad(i), experts[i], keep, dmix);
+    ops::gemm(ex, true, false, experts_, sizes_[i], batch.n_rows, 1, plan.mix, grad(i), 1, experts_grad[i]);
+    keep = 1;
   }
 }
 

@@ -191,7 +191,7 @@ double Experts::expert_bytes(Pass pass) const {
 
 // ---- what a device has done -----------------------------------------------------------------------------------------
 
-void Experts::drain(const Exec& ex) {
+void Experts::charge_done(const Exec& ex) {
   if (!ex.stream) return;
   const int64_t* all = done_.added();
   float some = 0;  // parameters that are there

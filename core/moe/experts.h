@@ -9,7 +9,7 @@
 // rows.
 //
 // On a device all experts are one product (grouped_gemm.cuh) and the activations are kept beside the pre-activations.
-// How many rows there are is known there alone, so a device counts rows and chunks, and drain() charges what the host's
+// How many rows there are is known there alone, so a device counts rows and chunks, and charge_done() charges what the host's
 // loop over as many would have.
 //
 // Where the stream allows bf16 and D and H are multiples of 8, operands lie on the device as bf16
@@ -66,7 +66,7 @@ class Experts {
   void backward_bf16(const Exec&, int32_t experts, const int64_t* begin, const ExpertGrads&, const ops::Bf16* x,
                      const int32_t* token, ops::Bf16* dy);
   // Charges what was done on the stream's device since the last time, as of the arena's last fetch().
-  void drain(const Exec&);
+  void charge_done(const Exec&);
 
  private:
   // n rows of the one expert whose parameters these are.

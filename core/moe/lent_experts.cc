@@ -38,9 +38,9 @@ AssignMemory LentExperts::list_of(int32_t call) const {
   return a;
 }
 
-void LentExperts::drain(const Exec& ex) {
+void LentExperts::charge_done(const Exec& ex) {
   if (!ex.stream) return;
-  experts_.drain(ex);
+  experts_.charge_done(ex);
   const int64_t* done = done_.added();
   float none = 0;
   const int32_t index = -1;

@@ -23,7 +23,7 @@ class LentExperts : public SiteExperts {
   void begin(const ExpertWeights&, const ExpertGrads&, PlanHook*, const LoadOnDevice&);
 
   // Charges what was done on the stream's device since the last time, as of the arena's last fetch().
-  void drain(const Exec&);
+  void charge_done(const Exec&);
 
   void forward(const Exec&, int32_t call, int64_t n, const int32_t* index, const float* x, float* y) override;
   void backward(const Exec&, int32_t call, int64_t n, const float* dy, float* dx_add) override;

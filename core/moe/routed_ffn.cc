@@ -1,5 +1,6 @@
 #include "core/moe/routed_ffn.h"
 
+#include <array>
 #include <cmath>
 #include <optional>
 
@@ -70,7 +71,8 @@ struct RoutedFfn::Impl {
       rows = static_cast<int64_t>(site.max_groups) * spec.experts * needs.slots;
       dense.emplace(arena, spec.width, spec.experts, needs.slots, spec.group_sequences);
     } else {
-      merge.emplace(arena, spec, most_rows(site, needs));
+      const int64_t d = spec.width, h = spec.hidden, p = ops::pre_columns(spec.activation, h), bias = spec.expert_bias;
+      merge.emplace(arena, spec.experts, most_rows(site, needs), std::vector{d * p, bias * p, h * d, bias * d});
     }
     const auto most = static_cast<int32_t>(merge ? most_rows(site, needs) : spec.experts);
     experts.emplace(arena, spec.width, spec.hidden, spec.activation, rows, most,
@@ -97,6 +99,9 @@ struct RoutedFfn::Impl {
   // Operands as bf16: which token each row of an expert is, where it takes them from [T, D]; null where rows are
   // packed.
   const int32_t* by_index(const Exec& ex) const { return experts->takes_index(ex) ? assign->token() : nullptr; }
+  // As DispatchMerge takes and gives them.
+  static std::array<const float*, 4> list(const ExpertWeights& w) { return {w.w1, w.b1, w.w2, w.b2}; }
+  ExpertWeights merged() const { return {merge->merged(0), merge->merged(1), merge->merged(2), merge->merged(3)}; }
   template <class Body>
   void stage(Stage s, Body&& body) {
     router.stage(s, body);
@@ -146,9 +151,9 @@ struct RoutedFfn::Impl {
     } else {
       stage(Stage::kDispatch, [&] {
         ex.stream ? merge->pack(*ex.stream, b, p, on_device) : merge->pack(b, p, load);
-        merge->merge(ex, b, p, weights());
+        merge->merge(ex, b, p, list(weights()));
       });
-      stage(Stage::kExperts, [&] { experts->forward(ex, b.n_rows, merge->begin(), merge->merged(), source, result); });
+      stage(Stage::kExperts, [&] { experts->forward(ex, b.n_rows, merge->begin(), merged(), source, result); });
       stage(Stage::kCombine, [&] {
         clear_padding(ex, b, spec.width, result);
         ops::axpby(ex, tokens * spec.width, 1, result, 1, y);
@@ -198,12 +203,14 @@ struct RoutedFfn::Impl {
         ops::axpby(ex, size, 1, dy, 0, result);
         clear_padding(ex, b, spec.width, result);
       });
-      const ExpertGrads merged = merge->zeroed_grads(ex, b);
+      merge->zero_grads(ex, b);
+      const ExpertGrads of_merged{merge->grad(0), merge->grad(1), merge->grad(2), merge->grad(3)};
       stage(Stage::kExperts,
-            [&] { experts->backward(ex, b.n_rows, merge->begin(), merge->merged(), merged, source, result); });
+            [&] { experts->backward(ex, b.n_rows, merge->begin(), merged(), of_merged, source, result); });
       stage(Stage::kDispatch, [&] {
         ops::axpby(ex, size, 1, result, 1, dsource);
-        merge->merge_backward(ex, b, p, weights(), grads(), memory.dmix());
+        const ExpertGrads g = grads();
+        merge->merge_backward(ex, b, p, list(weights()), std::array{g.w1, g.b1, g.w2, g.b2}, memory.dmix());
       });
     }
     if (memory.adds_output()) {
@@ -230,9 +237,9 @@ void RoutedFfn::backward(const Exec& ex, const StepInfo& info, const SequenceBat
 }
 
 void RoutedFfn::charge_done(const Exec& ex) {
-  if (impl_->assign) impl_->assign->drain(ex);
-  impl_->experts->drain(ex);
-  if (impl_->lent) impl_->lent->drain(ex);
+  if (impl_->assign) impl_->assign->charge_done(ex);
+  impl_->experts->charge_done(ex);
+  if (impl_->lent) impl_->lent->charge_done(ex);
 }
 
 Site::Kept RoutedFfn::kept() const {

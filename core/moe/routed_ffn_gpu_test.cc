@@ -354,7 +354,7 @@ TEST_F(OnADevice, Bf16ExpertsCountTheBytesTheyMove) {
     experts.backward(ex, 3, first, {in(w1), in(b1), in(w2), in(b2)}, {in(w1), in(b1), in(w2), in(b2)}, in(x), in(y));
   }
   arena.fetch(stream);
-  experts.drain(ex);
+  experts.charge_done(ex);
   const double copies = 6 * 3 * (128 + 128);
   const double forward_row = 6 * 16 + 2 * (16 + 8 + 8) + 2 * 8 + 4 * 16;  // x made bf16; first product; second
   const double forward_expert = 2 * (128 + 128) + 4 * (8 + 16);

@@ -24,7 +24,12 @@ struct SiteSpec {
   ops::ActivationKind activation = ops::ActivationKind::kGelu;
   bool expert_bias = true;
   float expert_std = 0, expert_out_std = 0;  // normal start of w1 and of w2; 0: LeCun truncated normal
+  // LINEAR sites: a linear map [width] -> [out_width] of the model's own, beside which LoRA experts are routed.
+  int32_t out_width = 0;  // 0: as wide as the input
+  int32_t rank = 0;       // r of each expert
+  float scale = 1;        // c = alpha / r on each expert's output
 
+  int32_t out() const { return out_width ? out_width : width; }
   int32_t groups(int32_t sequences) const { return (sequences + group_sequences - 1) / group_sequences; }
   // Throws Error (usage) when the capacity rule leaves an expert without a slot.
   swy_site abi() const;

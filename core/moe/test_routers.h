@@ -57,6 +57,36 @@ struct GivenGates : Router {
     assign(top, kind == "priority" ? sorted_tokens(column(top.value, 0)) : Tensor{});
   }
 };
+// For linear sites. One gate over the mean token of each row, or the embedding of its task; options say how its weights
+// are used and what they mix.
+struct ForLinear : Router {
+  Option<Choice> plan{this, "plan", "assign", "assign|merge|dense", "what is done with the weights"};
+  Option<Choice> rows{this, "rows", "token", "token|prefix|sequence|task|batch", "what is routed as one"};
+  Option<Choice> mixes{this, "mixes", "out", "out|delta|ab|prob", "what the weights mix"};
+  Option<Choice> gate{this, "gate", "softmax", "softmax|plain|nobody", "plain: weights of either sign"};
+  Option<bool> rewrites{this, "rewrites", false, "experts read the input times a gain of each column"};
+  Option<int> k{this, "k", 2, {1, 64}, "experts per row"};
+  void route(Graph& g) override {
+    g.aggregate = mixes == "out"     ? SWY_AGG_OUT
+                  : mixes == "delta" ? SWY_AGG_DELTA
+                  : mixes == "ab"    ? SWY_AGG_AB
+                                     : SWY_AGG_PROB;
+    if (rows == "prefix") g.rows_of_tokens(3);
+    if (rows == "sequence") g.row_kind = SWY_ROW_SEQUENCE;
+    if (rows == "batch") g.row_kind = SWY_ROW_BATCH;
+    Tensor in = rows == "task" ? g.task_embedding() : rows == "token" ? g.x : row_mean(g.x);
+    Tensor score = matmul(in, g.param("gate", in.cols(), g.E, normal(1)));
+    Tensor weight = gate == "plain" ? score * 1.f : softmax(score);
+    if (rewrites) rewrite_input(g.x * g.param("gain", 1, g.D, normal(1)));
+    if (gate == "nobody") return assign(where(top_k(weight, k), filled(g, g.T, k, 0)));
+    if (plan == "merge")
+      merge(weight, g.row_kind);
+    else if (plan == "dense")
+      dense(weight, softmax(score));
+    else
+      assign(top_k(weight, k));
+  }
+};
 // No token goes anywhere.
 struct Nothing : Router {
   void route(Graph& g) override {

@@ -257,6 +257,7 @@ class Graph {
     Kernel forward, backward;
   };
   int32_t plan_kind = -1, row_kind = SWY_ROW_TOKEN, row_tokens = 0, slots = 0, capacity = 0, expert_calls = 0;
+  int32_t aggregate = SWY_AGG_OUT;  // what the weights mix; others than OUT are for linear (LoRA) sites
   int64_t max_assign = 0, expert_rows = 0;
   uint32_t needed_inputs = 0, plan_flags = 0;
   bool cpu_only = false;  // it has a custom op

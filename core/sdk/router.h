@@ -170,7 +170,8 @@ struct Program {
   static void agree(const Graph& a, const Graph& b) {
     if (a.declared().size() != b.declared().size())
       throw std::logic_error("training and evaluation, or two stages, declare different tensors");
-    if (a.plan_kind != b.plan_kind || a.row_kind != b.row_kind || a.slots != b.slots || a.row_tokens != b.row_tokens)
+    if (a.plan_kind != b.plan_kind || a.row_kind != b.row_kind || a.slots != b.slots || a.row_tokens != b.row_tokens ||
+        a.aggregate != b.aggregate)
       throw std::logic_error("training and evaluation, or two stages, make different kinds of plan");
   }
   const Graph& graph(int32_t phase, int stage) const {
@@ -242,6 +243,7 @@ inline swy_status needs(void* self, const swy_site* site, swy_needs* out, swy_ex
     const Graph& first = program->stages[0]->train;
     out->plan_kind = first.plan_kind;
     out->row_kind = first.row_kind;
+    out->aggregate = first.aggregate;
     out->slots = first.slots;
     out->flags = program->plan_flags;
     for (const auto& stage : program->stages)

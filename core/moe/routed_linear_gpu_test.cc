@@ -1,0 +1,168 @@
+// Linear sites on a CUDA device against the same on the CPU: outputs, all gradients, load and counted work for every
+// plan and aggregation; the same bits when repeated and when replayed from a graph; and nothing written beyond a span.
+#include <gtest/gtest.h>
+
+#include <numeric>
+
+#include "core/moe/device_twins.h"
+#include "core/moe/linear_cases.h"
+#include "core/ops/rounding_check.h"
+
+namespace swy::moe {
+namespace {
+
+using namespace testing;  // NOLINT: the fixture of this folder
+using ops::testing::expect_rounded;
+
+std::vector<LinearCase> device_cases() {
+  std::vector<LinearCase> all = small_linear_cases();
+  for (const char* mixes : {"out", "ab"}) {
+    const auto add = [&](const char* name, LinearCase c) {
+      c.name = std::string(name) + "_" + mixes, c.mixes = mixes;
+      all.push_back(std::move(c));
+    };
+    // Beyond a tile of 128 x 128, where 16-byte copies are possible; more experts than lanes; experts without a token.
+    add("large_drops",
+        {.factor = 1.5, .sequences = 3, .width = 136, .out = 200, .rank = 8, .experts = 5, .tokens = 90});
+    add("large_merged",
+        {.plan = "merge", .rows = "sequence", .sequences = 2, .width = 136, .out = 72, .rank = 20, .tokens = 150});
+    add("many_experts",
+        {.k = 4, .factor = 4, .sequences = 2, .width = 20, .out = 12, .rank = 4, .experts = 70, .tokens = 60});
+    add("nobody", {.gate = "nobody"});
+    add("few_tokens", {.k = 1, .factor = 70, .sequences = 1, .group_sequences = 1, .experts = 70, .tokens = 3});
+  }
+  return all;
+}
+
+struct LinearTwins : TwinsOf<LinearBlock> {
+  explicit LinearTwins(const LinearCase& c) : TwinsOf(for_linear(), c.options(), c.site(), c.sequences, c.padding) {}
+};
+
+// What the device is compared with, on every machine: the cases that are there for an edge reach it.
+TEST(DeviceLinearCases, RunOnTheCpu) {
+  const auto sum = [](const std::vector<int64_t>& v) { return std::accumulate(v.begin(), v.end(), int64_t{0}); };
+  for (const LinearCase& c : device_cases()) {
+    if (c.name.find("drops") == std::string::npos && c.name.find("few_tokens") != 0) continue;
+    SCOPED_TRACE(c.name);
+    const Inputs in(c.site(), c.sequences);
+    LinearBlock b(for_linear(), c.options(), c.site(), c.sequences);
+    if (c.padding) b.sequences.mask = in.mask.data();
+    b.gradient();
+    const Load& load = b.site.load();
+    if (c.name.find("drops") != std::string::npos) {
+      EXPECT_GT(sum(load.dropped), 0);
+    } else {
+      EXPECT_GT(std::count(load.kept.begin(), load.kept.end(), 0), 60);
+    }
+  }
+}
+
+class DeviceLinear : public ::testing::TestWithParam<LinearCase> {
+ protected:
+  void SetUp() override {
+    if (const std::string why = why_no_cuda(); !why.empty()) GTEST_SKIP() << why;
+  }
+};
+INSTANTIATE_TEST_SUITE_P(Plans, DeviceLinear, ::testing::ValuesIn(device_cases()),
+                         [](const auto& i) { return i.param.name; });
+
+TEST_P(DeviceLinear, AgreesWithTheCpu) {
+  LinearTwins t(GetParam());
+  t.host.gradient();
+  t.reset();
+  t.enqueue();
+  const auto got = t.results();
+  const auto want = host_results(t.host);
+  ASSERT_EQ(got.size(), want.size());
+  for (size_t i = 0; i < got.size(); ++i) expect_close(got[i].second, want[i], kTolerance, got[i].first);
+  EXPECT_EQ(t.arena.overrun(), "") << "written beyond its end";
+
+  t.site.drain(t.exec);
+  const Load &device = t.site.load(), &host = t.host.site.load();
+  EXPECT_EQ(device.kept, host.kept);
+  EXPECT_EQ(device.dropped, host.dropped);
+  EXPECT_EQ(device.tokens, host.tokens);
+  EXPECT_EQ(device.unrouted, host.unrouted);
+  EXPECT_EQ(device.capacity, host.capacity);
+  const Site::Kept here = t.host.site.kept(), there = t.site.kept();
+  ASSERT_EQ(there.count, here.count);
+  for (int64_t i = 0; i < here.count; ++i) {
+    ASSERT_EQ(there.token[i], here.token[i]);
+    ASSERT_EQ(there.expert[i], here.expert[i]);
+    ASSERT_NEAR(there.weight[there.entry[i]], here.weight[here.entry[i]], kTolerance);
+  }
+
+  for (const Part part : {Part::kModel, Part::kExperts, Part::kRouter})
+    for (const Pass pass : {Pass::kForward, Pass::kBackward}) {
+      const Work &d = t.tally.of(part, pass), &h = t.host.tally.of(part, pass);
+      EXPECT_EQ(d.flops, h.flops) << "part " << static_cast<int>(part) << " pass " << static_cast<int>(pass);
+      EXPECT_EQ(d.bytes, h.bytes) << "part " << static_cast<int>(part) << " pass " << static_cast<int>(pass);
+    }
+  const double drained = t.tally.total().flops;
+  t.site.drain(t.exec);
+  EXPECT_EQ(t.tally.total().flops, drained) << "work charged twice";
+}
+
+TEST_P(DeviceLinear, RepeatsAndReplaysBitForBit) {
+  LinearTwins t(GetParam());
+  t.reset();
+  t.enqueue();
+  const auto first = t.results();
+  t.reset();
+  t.enqueue();
+  expect_same_bits(t.results(), first, "repeated");
+  t.site.drain(t.exec);
+  const Load once = t.site.load();  // of both passes
+  const double work = t.tally.total().flops;
+  t.site.load().reset();
+  const DeviceGraph graph(t.stream, [&] { t.enqueue(); });
+  const double recorded = t.tally.total().flops - work;  // what the host knows by itself, counted once for no run
+  for (int replay = 0; replay < 2; ++replay) {
+    t.reset();
+    graph.launch(t.stream);
+    expect_same_bits(t.results(), first, "replayed");
+  }
+  t.site.drain(t.exec);
+  EXPECT_EQ(t.site.load().kept, once.kept) << "two replays count like two passes";
+  EXPECT_EQ(t.site.load().tokens, once.tokens);
+  EXPECT_EQ(t.tally.total().flops, 2 * work - recorded) << "and cost as much: the host charged one of them";
+}
+
+// ---- other precisions: operands stay fp32 in memory -----------------------------------------------------------------
+
+// On the way from an input to a gradient: two of each of eight products where factors are merged, and again as many as
+// the mixing weights are few and enter twice with the same error. (Beside the same roundings made one by one in double
+// precision, the output that is furthest off differed by 1e-7.)
+constexpr int kLinearRoundings = 32;
+// A gate that has all but decided: its gradient is a difference of numbers that are nearly the same.
+bool decided(const LinearCase& c) { return c.name.find("few_tokens") == 0; }
+
+TEST_P(DeviceLinear, Bf16AgreesWithTheCpu) {
+  if (decided(GetParam())) return;
+  LinearTwins t(GetParam());
+  t.stream.bf16 = true, t.stream.hopper = false;
+  t.host.gradient();
+  t.reset();
+  t.enqueue();
+  const auto got = t.results();
+  const auto want = host_results(t.host);
+  for (size_t i = 0; i < got.size(); ++i)
+    expect_rounded(got[i].second, want[i], nullptr, kLinearRoundings, got[i].first);
+  EXPECT_EQ(t.arena.overrun(), "") << "written beyond its end";
+}
+
+TEST_P(DeviceLinear, Tf32AgreesWithTheCpu) {
+  if (decided(GetParam())) return;
+  LinearTwins t(GetParam());
+  t.stream.tf32 = true;
+  t.host.gradient();
+  t.reset();
+  t.enqueue();
+  const auto got = t.results();
+  const auto want = host_results(t.host);
+  // TF32 rounds eight times finer than bf16, so the error of one rounding to bf16 is that of 64 to TF32.
+  for (size_t i = 0; i < got.size(); ++i) expect_rounded(got[i].second, want[i], nullptr, 1, got[i].first);
+}
+
+}  // namespace
+}  // namespace swy::moe
