@@ -63,8 +63,8 @@ struct TinyDecoding {
     decoder.prefill(exec, ids.there(), kSequences, longest, prompt.data());
   }
   void send_next() {
-    std::vector<int32_t> next;
-    for (int32_t b = 0; b < kSequences; ++b) next.push_back(token[b * context() + decoder.length(b)]);
+    std::vector<int32_t> next(kSequences);
+    for (int32_t b = 0; b < kSequences; ++b) next[b] = token[b * context() + decoder.length(b)];
     send(next);
   }
   void step() {
