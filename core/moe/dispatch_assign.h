@@ -52,9 +52,8 @@ class DispatchAssign {
   static Work combine_backward_work(double n, double width, double size = sizeof(float));
   static Work gather_backward_work(double n, double t, double width, double size = sizeof(float));
 
-  // Rows of D numbers. On a device packed rows may be bf16. Where the experts take rows of a tensor [T, D] by token()
-  // nobody gathers: making that bf16 moves 6 bytes per number of a token, where a packed copy is 6 per number of a row,
-  // k times as many.
+  // On a device packed rows may be bf16. Where the experts take rows of a tensor [T, D] by token() nobody gathers:
+  // making that bf16 moves 6 bytes per number of a token, where a packed copy is 6 per number of a row, k times as many.
   void gather(const Exec&, const float* x, float* packed) const;  // packed [N, D]
   void gather(const Exec&, const float* x, ops::Bf16* packed) const;
   // y[token] += weight * out[row]
