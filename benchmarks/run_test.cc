@@ -379,5 +379,31 @@ TEST_F(Run, ListAndDescribe) {
   EXPECT_EQ(d["plugin"]["sha256"].get<std::string>().size(), 64u);
 }
 
+// The suites for devices, at the size of a toy: all of their routers fit their models and their data.
+TEST_F(Run, ShortStudiesAtToySize) {
+  const Json vision = {{"model",
+                        {{"width", 16},
+                         {"depth", 2},
+                         {"heads", 2},
+                         {"hidden", 32},
+                         {"routed_layers", {1}},
+                         {"experts", 4},
+                         {"expert_hidden", 16}}},
+                       {"recipe", {{"batch", 8}}},
+                       {"evaluation", {{"batch", 8}, {"every", 1}, {"curve_images", 8}}}};
+  Json images = vision;
+  images["tasks"] = read_json(resource("benchmarks/suites/study-short-vision.json"))["tasks"];
+  images["tasks"][0]["options"]["planted"].update({{"train", 64}, {"test", 16}});
+  Json text = vision;
+  text["model"].update({{"context", 16}, {"experts", 8}});
+  text["tasks"] = read_json(resource("benchmarks/suites/lm-smoke.json"))["tasks"];
+  text["evaluation"] = {{"batch", 8}, {"every", 1}, {"curve_tokens", 64}};
+  for (const auto& [patch, base] : {std::pair(images, "study-short-vision"), std::pair(text, "study-short-lm")}) {
+    const Said said = run(suite(patch, base), out / base, {"--device", "cpu"});
+    ASSERT_EQ(said.code, 0) << said.out << said.err;
+    for (const auto& [name, record] : records(out / base)) EXPECT_EQ(record["status"]["state"], "ok") << name;
+  }
+}
+
 }  // namespace
 }  // namespace swy::bench

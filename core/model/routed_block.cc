@@ -288,7 +288,8 @@ struct RoutedBlock::Impl {
       }
       if (forward) continue;
       const Charge account(*ex.tally, Part::kRouter, pass);
-      const Work w = dispatch.gather_backward_rows_work(rows);  // the second one
+      // charge_done() of the dispatcher has charged one gather_backward for each combine_backward; this is the second.
+      const Work w = moe::DispatchAssign::gather_backward_work(rows, 0, static_cast<double>(spec.width));
       ex.tally->add(w.flops, w.bytes);
     }
   }

@@ -97,10 +97,6 @@ void DispatchAssign::pack(Stream& s, const swy_batch& batch, const swy_plan& pla
   if constexpr (kWithCuda) cuda::assign_pack(s, memory(), batch, plan, load);
 }
 
-Work DispatchAssign::gather_backward_rows_work(double rows) const {
-  return gather_backward_work(rows, 0, width_, kFp32);
-}
-
 void DispatchAssign::charge_done(const Exec& ex) {
   if (!ex.stream) return;
   const int64_t* done = done_.added();

@@ -64,8 +64,6 @@ class DispatchAssign {
   void combine_backward(const Exec&, const swy_plan&, const float* dy, float* out, float* dweight) const;
   void combine_backward(const Exec&, const swy_plan&, const float* dy, ops::Bf16* out, float* dweight) const;
   void gather_backward(const Exec&, int64_t tokens, const float* dpacked, float* dx_add) const;
-  // What the rows of one more gather_backward cost: charge_done() charges one for each combine_backward.
-  Work gather_backward_rows_work(double rows) const;
   void gather_backward(const Exec&, int64_t tokens, const ops::Bf16* dpacked, float* dx_add) const;
 
  private:
