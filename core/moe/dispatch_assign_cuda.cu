@@ -6,23 +6,15 @@
 // Ranks inside a block: warps take turns, and the lanes of a warp that want the same counter find each other
 // (__match_any_sync). So every place is decided by list order alone. Integer counts are added atomically where their
 // order cannot show; a token's rows are put in list order afterwards.
-#include <type_traits>
-
-#include "core/moe/cuda.h"
-#include "core/ops/eights.cuh"
-#include "core/ops/launch.cuh"
+#include "core/moe/assign_claims.cuh"
 
 namespace swy::moe::cuda {
-
-using namespace ops::cuda;  // NOLINT: how kernels are launched
-using ops::Bf16;
 
 constexpr int kThreads = 1024;
 constexpr int64_t kMostCounters = 12288;  // 48 KiB of shared memory, which every device has
 
-// count null: the list is full.
-__device__ int32_t list_length(const int32_t* count, int64_t most) {
-  return count && *count < most ? *count : static_cast<int32_t>(most);
+__device__ void increase(int64_t* count, int64_t by) {
+  atomicAdd(reinterpret_cast<unsigned long long*>(count), static_cast<unsigned long long>(by));
 }
 
 // How many threads of lower number want the same counter, plus the counter's value before; counters move on. key < 0:
@@ -44,20 +36,26 @@ __device__ int32_t take_in_order(int32_t key, int32_t* counter) {
   return rank;
 }
 
-// out[i] = sum of in[0 .. i), i in [0, n]; one block.
+// out[i] = sum of in[0 .. i), i in [0, n]. A block has kThreads numbers, and adds up the sums of the blocks before it,
+// which lie in the stream's scratch.
 template <class Out>
 void prefix(Stream& s, int64_t n, const int32_t* in, Out* out) {
-  blocks(s, 1, kThreads, [=] __device__(int64_t) {
-    const int64_t share = (n + kThreads - 1) / kThreads, first = threadIdx.x * share;
-    const int64_t end = first + share < n ? first + share : n;
-    int32_t sum = 0, total;
-    for (int64_t i = first; i < end; ++i) sum += in[i];
-    int32_t before = sum_before(sum, &total);
-    for (int64_t i = first; i < end; ++i) {
-      out[i] = before;
-      before += in[i];
-    }
-    if (threadIdx.x == 0) out[n] = total;
+  const int64_t chunks = n > kThreads ? (n + kThreads - 1) / kThreads : 1;
+  const auto value = [=] __device__(int64_t i) { return i < n ? in[i] : 0; };
+  int32_t* const sums = chunks > 1 ? s.scratch<int32_t>(chunks) : nullptr;
+  if (sums)
+    blocks(s, chunks, kThreads, [=] __device__(int64_t c) {
+      const int32_t sum = over_block(value(c * kThreads + threadIdx.x), Plus());
+      if (threadIdx.x == 0) sums[c] = sum;
+    });
+  blocks(s, chunks, kThreads, [=] __device__(int64_t c) {
+    int32_t before = 0, total;
+    for (int64_t k = threadIdx.x; k < c; k += kThreads) before += sums[k];
+    before = over_block(before, Plus());
+    const int64_t i = c * kThreads + threadIdx.x;
+    const int32_t sum = before + sum_before(value(i), &total);
+    if (i < n) out[i] = sum;
+    if (c == chunks - 1 && threadIdx.x == 0) out[n] = before + total;
   });
 }
 
@@ -78,24 +76,7 @@ void counting(Stream& s, int64_t n, int64_t n_counters, const char* of, F f) {
   SWY_CUDA_CHECK(cudaGetLastError());
 }
 
-void zero(Stream& s, void* p, int64_t bytes, int byte = 0) {
-  if (bytes > 0) SWY_CUDA_CHECK(cudaMemsetAsync(p, byte, static_cast<size_t>(bytes), queue(s)));
-}
-
 // ---- token rows ----------------------------------------------------------------------------------------------------
-
-// The expert of entry i, or -1. On a device nobody looks at a plan before it is carried out: what names no row or no
-// expert that is there is left out, so that a wrong plan cannot write elsewhere. row null: not looked at.
-struct Claim {
-  const int32_t *count, *row, *expert;
-  int32_t rows, experts;
-  int64_t most;
-  __device__ int32_t operator()(int64_t i) const {
-    if (i >= list_length(count, most)) return -1;
-    if (row && (row[i] < 0 || row[i] >= rows)) return -1;
-    return expert[i] >= 0 && expert[i] < experts ? expert[i] : -1;
-  }
-};
 
 // claims [E + 1], order: the list's entries by expert, inside an expert in list order; those of expert -1 nowhere.
 void list_by_expert(Stream& s, const AssignMemory& a, const Claim& claim) {
@@ -268,17 +249,17 @@ void assign_pack(Stream& s, const AssignMemory& a, const swy_batch& b, const swy
   else
     pack_sequences(s, a, b, plan, load);
   prefix(s, tokens, a.cursor, a.token_begin);
-  blocks(s, 1, kThreads, [=] __device__(int64_t) {
-    int32_t real = 0, unrouted = 0;
+  blocks(s, (tokens + kThreads - 1) / kThreads, kThreads, [=] __device__(int64_t chunk) {
+    const int64_t t = chunk * kThreads + threadIdx.x;
+    const bool is = t < tokens && (!mask || mask[t]);
+    const int32_t real = over_block(int32_t{is}, Plus());
+    const int32_t unrouted = over_block(int32_t{is && a.token_begin[t] == a.token_begin[t + 1]}, Plus());
     int64_t slots = 0;
-    for (int64_t t = threadIdx.x; t < tokens; t += kThreads) {
-      const bool is = !mask || mask[t];
-      real += is, unrouted += is && a.token_begin[t] == a.token_begin[t + 1];
-    }
-    for (int32_t g = static_cast<int32_t>(threadIdx.x); g < groups; g += kThreads) slots += capacity[g];
-    real = over_block(real, Plus()), unrouted = over_block(unrouted, Plus()), slots = over_block(slots, Plus());
+    for (int64_t g = t; g < groups && chunk == 0; g += kThreads) slots += capacity[g];
+    slots = over_block(slots, Plus());
     if (threadIdx.x > 0) return;
-    *load.tokens() += real, *load.unrouted() += unrouted, *load.capacity() += slots * a.experts;
+    increase(load.tokens(), real), increase(load.unrouted(), unrouted);
+    increase(load.capacity(), slots * a.experts);
   });
   each_row(s, a, [=] __device__(int64_t r) {  // in any order
     const int32_t t = a.token[r];
@@ -297,198 +278,6 @@ void assign_pack(Stream& s, const AssignMemory& a, const swy_batch& b, const swy
   if (a.moved) move_to_token_order(s, a, tokens);
 }
 
-// ---- rows of D numbers ---------------------------------------------------------------------------------------------
-
-bool wide(int64_t width, std::initializer_list<const void*> pointers) {
-  bool all = width % 4 == 0;
-  for (const void* p : pointers) all &= reinterpret_cast<uintptr_t>(p) % 16 == 0;
-  return all;
-}
-// body(a number of type V: float4 where rows allow 16-byte accesses) is compiled for both.
-template <class Body>
-void by_width(int64_t width, std::initializer_list<const void*> pointers, Body body) {
-  if (wide(width, pointers))
-    body(float4{});
-  else
-    body(0.0f);
-}
-__device__ inline float4 plus(float4 a, float w, float4 b) {
-  return {a.x + w * b.x, a.y + w * b.y, a.z + w * b.z, a.w + w * b.w};
-}
-__device__ inline float plus(float a, float w, float b) { return a + w * b; }
-__device__ inline float4 times(float w, float4 b) { return {w * b.x, w * b.y, w * b.z, w * b.w}; }
-__device__ inline float times(float w, float b) { return w * b; }
-__device__ inline float product(float4 a, float4 b) { return a.x * b.x + a.y * b.y + a.z * b.z + a.w * b.w; }
-__device__ inline float product(float a, float b) { return a * b; }
-
-__device__ inline Fp32x8 plus(Fp32x8 a, float w, const Bf16x8& b) {
-  const Fp32x8 c = fp32(b);
-  for (int i = 0; i < 8; ++i) a.v[i] += w * c.v[i];
-  return a;
-}
-__device__ inline Bf16x8 times(float w, Fp32x8 b) {
-  for (float& v : b.v) v *= w;
-  return bf16(b);
-}
-__device__ inline float product(const Fp32x8& a, const Bf16x8& b) {
-  const Fp32x8 c = fp32(b);
-  float sum = 0;
-  for (int i = 0; i < 8; ++i) sum += a.v[i] * c.v[i];
-  return sum;
-}
-// body(number of tokens' rows, number of packed rows): which go together in one access.
-template <class Body>
-void by_number(int64_t width, std::initializer_list<const void*> pointers, const float*, Body body) {
-  by_width(width, pointers, [&]<class V>(V v) { body(v, v); });
-}
-template <class Body>
-void by_number(int64_t width, std::initializer_list<const void*> pointers, const Bf16*, Body body) {
-  if (width % 8 || !wide(width, pointers))
-    throw DeviceError(cat("rows of ", width, " numbers as bf16: not a multiple of 8 at multiples of 16 bytes"));
-  body(Fp32x8{}, Bf16x8{});
-}
-
-enum Done { kGathered, kCombined, kBackward };
-template <class Number>
-int64_t* done_in(const AssignMemory& a, Done what) {
-  return !a.done ? nullptr : a.done + (std::is_same_v<Number, Bf16> ? 3 : 0) + what;
-}
-
-template <class V, class Packed>
-struct Gather {
-  AssignMemory a;
-  int64_t columns;
-  const V* x;
-  Packed* packed;
-  int64_t* done;
-  __device__ void operator()(int64_t r, int lane) const {
-    if (done && r == 0 && lane == 0) *done += a.begin[a.experts];
-    if (r >= a.begin[a.experts]) return;
-    const V* from = x + a.token[r] * columns;
-    for (int64_t c = lane; c < columns; c += kWarp) packed[r * columns + c] = times(1.0f, from[c]);
-  }
-};
-template <class Number>
-void gather(Stream& s, const AssignMemory& a, int64_t width, const float* x, Number* packed) {
-  by_number(width, {x, packed}, packed, [&]<class V, class Packed>(V, Packed) {
-    const int64_t columns = width * int64_t{sizeof(float)} / int64_t{sizeof(V)};
-    warps(s, a.max_rows,
-          Gather<V, Packed>{a, columns, reinterpret_cast<const V*>(x), reinterpret_cast<Packed*>(packed),
-                            done_in<Number>(a, kGathered)});
-  });
-}
-void assign_gather(Stream& s, const AssignMemory& a, int64_t width, const float* x, float* packed) {
-  gather(s, a, width, x, packed);
-}
-void assign_gather(Stream& s, const AssignMemory& a, int64_t width, const float* x, Bf16* packed) {
-  gather(s, a, width, x, packed);
-}
-
-// to[t] += weight * from[row] over the token's rows in list order; weight null: 1. *done += rows, unless null.
-template <class V, class Packed>
-struct Collect {
-  AssignMemory a;
-  int64_t columns;
-  const float* weight;
-  const Packed* from;
-  V* to;
-  int64_t* done;
-  __device__ void operator()(int64_t t, int lane) const {
-    if (done && t == 0 && lane == 0) *done += a.begin[a.experts];
-    const int32_t first = a.token_begin[t], end = a.token_begin[t + 1];
-    if (first == end) return;
-    for (int64_t c = lane; c < columns; c += kWarp) {
-      V sum = to[t * columns + c];
-      for (int32_t j = first; j < end; ++j) {
-        const int64_t r = a.token_rows[j];
-        sum = plus(sum, weight ? weight[a.entry[r]] : 1.0f, from[r * columns + c]);
-      }
-      to[t * columns + c] = sum;
-    }
-  }
-};
-template <class Number>
-void collect(Stream& s, const AssignMemory& a, int64_t tokens, int64_t width, const float* weight, const Number* from,
-             float* to, int64_t* done) {
-  by_number(width, {from, to}, from, [&]<class V, class Packed>(V, Packed) {
-    const int64_t columns = width * int64_t{sizeof(float)} / int64_t{sizeof(V)};
-    warps(
-        s, tokens,
-        Collect<V, Packed>{a, columns, weight, reinterpret_cast<const Packed*>(from), reinterpret_cast<V*>(to), done});
-  });
-}
-template <class Number>
-void assign_combine(Stream& s, const AssignMemory& a, const swy_plan& plan, int64_t tokens, int64_t width,
-                    const Number* out, float* y_add) {
-  collect(s, a, tokens, width, plan.weight, out, y_add, done_in<Number>(a, kCombined));
-}
-template <class Number>
-void assign_gather_backward(Stream& s, const AssignMemory& a, int64_t tokens, int64_t width, const Number* dpacked,
-                            float* dx_add) {
-  collect(s, a, tokens, width, nullptr, dpacked, dx_add, nullptr);
-}
-
-// dot[row] = <dy, out>, or dot[entry] += that; out = weight * dy
-template <class V, class Packed>
-struct Spread {
-  AssignMemory a;
-  int64_t columns;
-  const float* weight;
-  const V* dy;
-  Packed* out;
-  float* dot;
-  bool by_entry;
-  int64_t* done;
-  __device__ void operator()(int64_t r, int lane) const {
-    if (done && r == 0 && lane == 0) *done += a.begin[a.experts];
-    if (r >= a.begin[a.experts]) return;
-    const int32_t i = a.entry[r];
-    const float w = weight[i];
-    const V* g = dy + a.token[r] * columns;
-    Packed* o = out + r * columns;
-    float sum = 0;
-    for (int64_t c = lane; c < columns; c += kWarp) {
-      const V d = g[c];
-      sum += product(d, o[c]);
-      o[c] = times(w, d);
-    }
-    sum = over_warp(sum, Plus());
-    if (lane == 0) dot[by_entry ? i : r] = by_entry ? dot[i] + sum : sum;
-  }
-};
-template <class Number>
-void assign_combine_backward(Stream& s, const AssignMemory& a, const swy_plan& plan, int64_t width, const float* dy,
-                             Number* out, float* dweight_add) {
-  const bool by_entry = a.row_kind == SWY_ROW_TOKEN;  // then an entry has one row at most
-  by_number(width, {dy, out}, out, [&]<class V, class Packed>(V, Packed) {
-    const int64_t columns = width * int64_t{sizeof(float)} / int64_t{sizeof(V)};
-    warps(s, a.max_rows,
-          Spread<V, Packed>{a, columns, plan.weight, reinterpret_cast<const V*>(dy), reinterpret_cast<Packed*>(out),
-                            by_entry ? dweight_add : a.dot, by_entry, done_in<Number>(a, kBackward)});
-  });
-  if (by_entry) return;
-  const int32_t* expert = plan.expert;
-  const Claim claim{plan.count, nullptr, expert, 0, a.experts, a.max_assign};
-  blocks(s, a.max_assign, 256, [=] __device__(int64_t i) {
-    if (claim(i) < 0) return;
-    float sum = 0;
-    for (int64_t r = a.begin[expert[i]] + threadIdx.x; r < a.begin[expert[i] + 1]; r += 256)
-      if (a.entry[r] == i) sum += a.dot[r];
-    sum = over_block(sum, Plus());
-    if (threadIdx.x == 0) dweight_add[i] += sum;
-  });
-}
-
-#define SWY_FOR(Number)                                                                                                \
-  template void assign_combine(Stream&, const AssignMemory&, const swy_plan&, int64_t, int64_t, const Number*,         \
-                               float*);                                                                                \
-  template void assign_combine_backward(Stream&, const AssignMemory&, const swy_plan&, int64_t, const float*, Number*, \
-                                        float*);                                                                       \
-  template void assign_gather_backward(Stream&, const AssignMemory&, int64_t, int64_t, const Number*, float*);
-SWY_FOR(float)
-SWY_FOR(Bf16)
-#undef SWY_FOR
-
 // ---- lent experts --------------------------------------------------------------------------------------------------
 
 void lent_pack(Stream& s, const AssignMemory& a, int64_t from, const int32_t* index, int64_t* begin,
@@ -503,42 +292,6 @@ void lent_pack(Stream& s, const AssignMemory& a, int64_t from, const int32_t* in
     begin[e] = from + a.claims[e];
     if (e < a.experts) load.kept()[e] += a.taken[e];
   });
-}
-
-template <class V>
-struct MoveLent {
-  AssignMemory a;
-  int64_t columns;
-  V *packed, *rows;
-  bool gather;
-  int64_t* done;
-  __device__ void operator()(int64_t j, int lane) const {
-    const int32_t n = a.claims[a.experts];
-    if (j == 0 && lane == 0) *done += n;
-    if (j >= n) return;
-    V *near = packed + j * columns, *far = rows + a.order[j] * columns;
-    for (int64_t c = lane; c < columns; c += kWarp) {
-      if (gather)
-        near[c] = far[c];
-      else
-        far[c] = plus(far[c], 1.0f, near[c]);
-    }
-  }
-};
-void move_lent(Stream& s, const AssignMemory& a, int64_t width, float* packed, float* rows, bool gather,
-               int64_t* done) {
-  by_width(width, {packed, rows}, [&]<class V>(V) {
-    const int64_t columns = width * int64_t{sizeof(float)} / int64_t{sizeof(V)};
-    warps(s, a.max_assign,
-          MoveLent<V>{a, columns, reinterpret_cast<V*>(packed), reinterpret_cast<V*>(rows), gather, done});
-  });
-}
-void lent_gather(Stream& s, const AssignMemory& a, int64_t width, const float* x, float* packed, int64_t* done) {
-  move_lent(s, a, width, packed, const_cast<float*>(x), true, done);
-}
-void lent_scatter_add(Stream& s, const AssignMemory& a, int64_t width, const float* packed, float* y_add,
-                      int64_t* done) {
-  move_lent(s, a, width, const_cast<float*>(packed), y_add, false, done);
 }
 
 }  // namespace swy::moe::cuda
