@@ -157,7 +157,8 @@ INSTANTIATE_TEST_SUITE_P(Kinds, LmVariants, ::testing::ValuesIn(variants()),
                          [](const auto& i) { return std::string(i.param.name); });
 
 // The gradient of the loss, aux losses included, along a random direction of every tensor equals its central
-// difference, with targets left out and a context that is no multiple of anything.
+// difference, with targets left out and a context that is no multiple of anything. A router's choice may flip close by
+// in one direction, which leaves only steps that fp32 is too coarse for; then another is tried.
 TEST_P(LmVariants, GradientOfEveryTensor) {
   TinyLmTraining t(GetParam().config, router.get());
   t.draw_batch(0);
@@ -170,18 +171,22 @@ TEST_P(LmVariants, GradientOfEveryTensor) {
     if (!p.grad) continue;
     const std::vector<float> start(p.value, p.value + p.size);
     std::vector<double> way(start.size());
-    double exact = 0, best = 1e30;
-    for (size_t i = 0; i < way.size(); ++i) way[i] = random.normal(), exact += way[i] * double{p.grad[i]};
-    for (const double h : {4e-3, 1e-3, 2.5e-4}) {  // a step that flips a choice jumps, a smaller one does not
-      const auto shifted = [&](double by) {
-        for (size_t i = 0; i < way.size(); ++i) p.value[i] = static_cast<float>(start[i] + by * way[i]);
-        return t.run(false);
-      };
-      const double numeric = (8 * (shifted(h) - shifted(-h)) - (shifted(2 * h) - shifted(-2 * h))) / (12 * h);
-      if (std::fabs(numeric - exact) < std::fabs(best - exact)) best = numeric;
+    double exact = 0, best = 0;
+    const auto near = [&] { return std::fabs(best - exact) <= 1e-3 * (0.1 + std::fabs(exact)); };
+    for (int direction = 0; direction == 0 || (direction < 3 && !near()); ++direction) {
+      exact = 0, best = 1e30;
+      for (size_t i = 0; i < way.size(); ++i) way[i] = random.normal(), exact += way[i] * double{p.grad[i]};
+      for (const double h : {4e-3, 1e-3, 2.5e-4}) {  // a step that flips a choice jumps, a smaller one does not
+        const auto shifted = [&](double by) {
+          for (size_t i = 0; i < way.size(); ++i) p.value[i] = static_cast<float>(start[i] + by * way[i]);
+          return t.run(false);
+        };
+        const double numeric = (8 * (shifted(h) - shifted(-h)) - (shifted(2 * h) - shifted(-2 * h))) / (12 * h);
+        if (std::fabs(numeric - exact) < std::fabs(best - exact)) best = numeric;
+      }
     }
     std::copy(start.begin(), start.end(), p.value);
-    EXPECT_NEAR(exact, best, 1e-3 * (0.1 + std::fabs(exact))) << p.spec.name;
+    EXPECT_TRUE(near()) << p.spec.name << ": " << exact << ", numerically " << best;
   }
 }
 
