@@ -9,6 +9,7 @@
 
 #include "core/device/kernel.cuh"
 #include "core/ops/bf16.h"
+#include "core/ops/instructions.cuh"
 #include "core/ops/tensor_map.h"
 
 #if defined(__CUDA_ARCH__) && !defined(__CUDA_ARCH_FEAT_SM90_ALL)
@@ -82,6 +83,19 @@ __device__ inline void arrive_expecting(Barrier* b, int bytes) {
                    : "memory"));
 #endif
 }
+// Once all copies (copy_async) that this thread has begun until now are there; nobody else has to wait for them then.
+// The barrier was made for this arrival too.
+__device__ inline void arrive_after_copies(Barrier* b) {
+#ifdef SWITCHYARD_EMULATED
+  simt::post(b, [b, land = simt::take_copies()] {
+    land();
+    arrive(b);
+  });
+#else
+  SWY_ON_HOPPER(asm volatile("cp.async.mbarrier.arrive.noinc.shared::cta.b64 [%0];" ::"r"(shared_address(b))
+                             : "memory"));
+#endif
+}
 // Until the phase of this parity is over: the one that runs, or the one before it, which is over already.
 __device__ inline void wait(Barrier* b, int parity) {
 #ifdef SWITCHYARD_EMULATED
@@ -129,9 +143,13 @@ __device__ inline void copy_box(void* to, const TensorMap* map, int x, int y, in
                    : "memory"));
 #endif
 }
-// Orders this thread's own accesses to shared memory before what copies and products do with it later.
+// Orders accesses to shared memory in the generic proxy, this thread's own and those it has waited for, before what
+// copies of boxes and products do later, which is in the async proxy. copy_async writes in the generic proxy: emulated,
+// a product of what it wrote without a fence between ends the program.
 __device__ inline void fence_shared() {
-#ifndef SWITCHYARD_EMULATED
+#ifdef SWITCHYARD_EMULATED
+  simt::fence_copies();
+#else
   SWY_ON_HOPPER(asm volatile("fence.proxy.async.shared::cta;" ::: "memory"));
 #endif
 }
@@ -160,8 +178,9 @@ __device__ inline uint64_t describe_matrix(const void* at, int leading, int stri
 }
 
 #ifdef SWITCHYARD_EMULATED
+// fenced: copies that the product knows of.
 template <bool kRowsFastest>
-float described(uint64_t matrix, int row, int depth) {
+float described(uint64_t matrix, int row, int depth, int64_t fenced) {
   const auto field = [&](int bit) { return static_cast<int64_t>(matrix >> bit & 0x3fff) << 4; };
   const int64_t leading = field(16), stride = field(32);
   if (matrix >> 62 != 1) simt::refuse("a product of a matrix whose layout is not the 128-byte swizzle");
@@ -169,6 +188,7 @@ float described(uint64_t matrix, int row, int depth) {
   at += kRowsFastest ? row / 64 * leading + row % 64 * 2 + depth / 8 * stride + depth % 8 * 128
                      : row / 8 * stride + row % 8 * 128 + depth * 2;
   at ^= (at >> 7 & 7) << 4;
+  if (simt::copy_at(at) > fenced) simt::refuse("a product of what copies wrote, without a fence between");
   return fp32_of(*reinterpret_cast<const Bf16*>(static_cast<const uint8_t*>(simt::dynamic_shared()) + at));
 }
 #endif
@@ -206,12 +226,12 @@ __device__ inline void multiply_group(float (&sum)[64], uint64_t left, uint64_t 
 #ifdef SWITCHYARD_EMULATED
   const int thread = static_cast<int>(simt::self().number % 128), lane = thread % 32;
   float* const to = sum;
-  simt::open_work([=] {
+  simt::open_work([=, fenced = simt::fenced_copies()] {
     for (int s = 0; s < 64; ++s) {
       const int row = thread / 32 * 16 + lane / 4 + s / 2 % 2 * 8, column = s / 4 * 8 + lane % 4 * 2 + s % 2;
       float v = add ? to[s] : 0.0f;
       for (int d = 0; d < 16; ++d)
-        v += described<kLeftRowsFastest>(left, row, d) * described<kRightRowsFastest>(right, column, d);
+        v += described<kLeftRowsFastest>(left, row, d, fenced) * described<kRightRowsFastest>(right, column, d, fenced);
       to[s] = v;
     }
   });

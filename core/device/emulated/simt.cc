@@ -8,6 +8,7 @@
 #include <deque>
 #include <map>
 #include <mutex>
+#include <utility>
 #include <vector>
 
 // What a function must keep across a call, kept on the stack that is left, and the other stack taken: the whole of a
@@ -44,6 +45,7 @@ namespace {
 
 // Not a power of two: tops of stacks that all lie in the same set of the cache make every switch a miss.
 constexpr size_t kStack = (size_t{64} << 10) + 832, kZone = 256;
+constexpr size_t kPiece = 4;  // bytes, the smallest copy
 constexpr uint8_t kZoneByte = 0xA5;
 
 struct Copy {
@@ -97,6 +99,8 @@ struct Block {
   std::vector<uint8_t> room;
   uint8_t* shared = nullptr;
   size_t shared_bytes = 0;
+  int64_t copies = 0, fenced = 0;  // that have arrived
+  std::vector<int64_t> copy_at;    // [shared_bytes / kPiece, rounded up]
 };
 Block& block() {
   static Block it;
@@ -152,6 +156,18 @@ bool do_posted(Block& b, const void* on) {
   return true;
 }
 
+void land(const std::vector<Copy>& group) {
+  Block& b = block();
+  for (const Copy& c : group) {
+    std::memcpy(c.to, c.from, static_cast<size_t>(c.there));
+    std::memset(static_cast<uint8_t*>(c.to) + c.there, 0, static_cast<size_t>(c.bytes - c.there));
+    ++b.copies;
+    const auto at = static_cast<size_t>(static_cast<uint8_t*>(c.to) - b.shared);  // beyond the end for other memory
+    for (size_t i = 0; i < static_cast<size_t>(c.bytes) && at + i < b.shared_bytes; i += kPiece)
+      b.copy_at[(at + i) / kPiece] = b.copies;
+  }
+}
+
 bool reversed() {
   const char* order = std::getenv("SWITCHYARD_EMULATED_ORDER");
   return order && std::strcmp(order, "reverse") == 0;
@@ -182,6 +198,8 @@ void run_block(Block& b, const Grid& g, Index at, bool reverse) {
   b.arrived = 0, b.alive = static_cast<int>(n), b.passed = 0;
   b.warps.assign((n + kWarp - 1) / kWarp, Warp());
   b.posted.clear();
+  b.copies = b.fenced = 0;
+  b.copy_at.assign((g.shared_bytes + kPiece - 1) / kPiece, 0);
   for (auto& some : b.some) some = {};
   for (unsigned i = 0; i < n; ++i) {
     Fiber& f = b.fibers[i];
@@ -338,11 +356,23 @@ void close_copies() {
 
 void await_copies(int pending) {
   Fiber& f = *block().current;
-  for (; static_cast<int>(f.groups.size()) > pending; f.groups.pop_front())
-    for (const Copy& c : f.groups.front()) {
-      std::memcpy(c.to, c.from, static_cast<size_t>(c.there));
-      std::memset(static_cast<uint8_t*>(c.to) + c.there, 0, static_cast<size_t>(c.bytes - c.there));
-    }
+  for (; static_cast<int>(f.groups.size()) > pending; f.groups.pop_front()) land(f.groups.front());
+}
+
+std::function<void()> take_copies() {
+  Fiber& f = *block().current;
+  close_copies();
+  return [groups = std::exchange(f.groups, {})] {
+    for (const auto& group : groups) land(group);
+  };
+}
+
+void fence_copies() { block().fenced = block().copies; }
+int64_t fenced_copies() { return block().fenced; }
+int64_t copy_at(int64_t offset) {
+  const Block& b = block();
+  const auto piece = static_cast<size_t>(offset) / kPiece;
+  return piece < b.copy_at.size() ? b.copy_at[piece] : 0;
 }
 
 }  // namespace swy::simt

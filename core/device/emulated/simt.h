@@ -72,6 +72,14 @@ unsigned lanes_that_have(T value) {
 void copy_async(void* to, const void* from, int bytes, int there);  // `there` bytes of them exist, the rest is 0
 void close_copies();
 void await_copies(int pending);  // until at most so many groups are under way
+// All that are under way in the running thread, which no longer waits for them: they arrive when the result is called.
+std::function<void()> take_copies();
+
+// Copies that arrive in dynamic shared memory are numbered from 1 in every block, in their order. Who reads it in
+// another way than threads do knows of those alone that a fence has come behind.
+void fence_copies();
+int64_t fenced_copies();          // the last that arrived before the block's last fence
+int64_t copy_at(int64_t offset);  // the last that wrote there, in bytes from dynamic_shared(); 0: none
 
 // Other asynchronous work of the running thread, in groups as above.
 void open_work(std::function<void()>);

@@ -120,6 +120,56 @@ TEST(InstructionsDeathTest, WrongArrivalsShow) {
   EXPECT_DEATH(run(1), "more arrivals");
 }
 
+// ---- copies that arrive at a barrier --------------------------------------------------------------------------------
+
+// "Makes the mbarrier track all prior cp.async operations of the executing thread"; noinc: its arrival is one of those
+// the barrier was made for. Threads 32 .. 63 copy to their own 32 bytes: the first 16 in one phase, the others, half of
+// them not wanted, in the next. seen [4, 32]: of each the first number when the first copy has begun, after the first
+// phase of both copies, and of the second after the second phase.
+void copy_in_phases(const Bf16* from, Bf16* seen) {
+  SWY_DYNAMIC_SHARED(Bf16, room);
+  auto* const barrier = reinterpret_cast<Barrier*>(room + 32 * 16);
+  const unsigned thread = threadIdx.x, i = thread % 32;
+  if (thread == 0) {
+    make_barrier(barrier, 32);
+    publish_barriers();
+  }
+  __syncthreads();
+  Bf16* const to = room + 16 * i;
+  const bool copies = thread >= 32;
+  if (copies) {
+    copy_async<16>(to, from + 16 * i, true);
+    arrive_after_copies(barrier);
+    seen[i] = to[0];
+    copy_async<16>(to + 8, from + 16 * i + 8, i % 2 == 0);
+  }
+  wait(barrier, 0);
+  if (copies)
+    seen[64 + i] = to[8];  // begun after the arrival
+  else
+    seen[32 + i] = to[0];
+  __syncthreads();
+  if (copies) arrive_after_copies(barrier);
+  wait(barrier, 1);
+  if (!copies) seen[96 + i] = to[8];
+}
+
+TEST(Instructions, ABarrierTracksTheCopiesBegunBefore) {
+  std::vector<Bf16> numbers;
+  for (int i = 0; i < 32 * 16; ++i) numbers.push_back(static_cast<Bf16>(i + 1));
+  const OnDevice<Bf16> from(numbers), seen(std::vector<Bf16>(4 * 32));
+  Stream s;
+  SWY_LAUNCH(1, 64, 32 * 32 + 8, queue(s), copy_in_phases, from.at(), seen.at());
+  s.wait();
+  const auto got = seen.read();
+  for (size_t i = 0; i < 32; ++i) {
+    EXPECT_EQ(got[i], 0xFFFF) << "what was there before, thread " << i;
+    EXPECT_EQ(got[32 + i], numbers[16 * i]) << "thread " << i;
+    EXPECT_EQ(got[64 + i], 0xFFFF) << "not tracked yet, thread " << i;
+    EXPECT_EQ(got[96 + i], i % 2 == 0 ? numbers[16 * i + 8] : 0) << "thread " << i;
+  }
+}
+
 // ---- copies of boxes -----------------------------------------------------------------------------------------------
 
 constexpr int kBoxRows = 24;
@@ -207,6 +257,16 @@ void multiply(int first_step, int steps, float* early, float* out) {
   for (int i = 0; i < 64; ++i) out[threadIdx.x * 64 + static_cast<unsigned>(i)] = sum[i];
 }
 
+// "Accumulator fragment": warp w has rows 16 w on; lane / 4 and 8 more; pairs of columns 2 (lane % 4), every 8.
+template <class Want>
+void expect_sums(const std::vector<float>& got, Want want) {
+  for (int t = 0; t < 128; ++t)
+    for (int i = 0; i < 64; ++i) {
+      const int row = t / 32 * 16 + t % 32 / 4 + (i % 4 >= 2 ? 8 : 0), column = i / 4 * 8 + t % 4 * 2 + i % 2;
+      ASSERT_EQ(got[static_cast<size_t>(t * 64 + i)], want(row, column)) << "thread " << t << " sum " << i;
+    }
+}
+
 template <bool kLeft, bool kRight>
 void expect_product(int first_step, int steps) {
   Stream s;
@@ -214,15 +274,11 @@ void expect_product(int first_step, int steps) {
   SWY_LAUNCH(1, 128, 3 * 64 * 64 * 2, queue(s), (multiply<kLeft, kRight>), first_step, steps, early.at(), out.at());
   s.wait();
   EXPECT_EQ(early.read()[0], -1) << "not there before it is waited for";
-  const auto got = out.read();
-  for (int t = 0; t < 128; ++t)
-    for (int i = 0; i < 64; ++i) {
-      // "Accumulator fragment": warp w has rows 16 w on; lane / 4 and 8 more; pairs of columns 2 (lane % 4), every 8.
-      const int row = t / 32 * 16 + t % 32 / 4 + (i % 4 >= 2 ? 8 : 0), column = i / 4 * 8 + t % 4 * 2 + i % 2;
-      float want = 0;
-      for (int d = 16 * first_step; d < 16 * (first_step + steps); ++d) want += left_at(row, d) * right_at(d, column);
-      ASSERT_EQ(got[static_cast<size_t>(t * 64 + i)], want) << "thread " << t << " sum " << i;
-    }
+  expect_sums(out.read(), [=](int row, int column) {
+    float want = 0;
+    for (int d = 16 * first_step; d < 16 * (first_step + steps); ++d) want += left_at(row, d) * right_at(d, column);
+    return want;
+  });
 }
 
 TEST(Instructions, AGroupMultipliesEitherWayRound) {
@@ -232,6 +288,75 @@ TEST(Instructions, AGroupMultipliesEitherWayRound) {
     expect_product<true, false>(first, steps);
     expect_product<true, true>(first, steps);
   }
+}
+
+// The left operand by copies of 16 bytes, each to the place of its first number: line i of it, a row or (rows fastest)
+// a depth, is row index[i] of table [., 64].
+enum Fence { kNone, kBeforeWaiting, kAfterWaiting };
+template <bool kRowsFastest>
+void multiply_copied(const Bf16* table, const int32_t* index, Fence fence, float* out) {
+  SWY_DYNAMIC_SHARED(Bf16, room);
+  Bf16* const right = room + 64 * 64;
+  auto* const barrier = reinterpret_cast<Barrier*>(right + 128 * 64);
+  if (threadIdx.x == 0) {
+    make_barrier(barrier, 128);
+    publish_barriers();
+    for (int d = 0; d < 64; ++d)
+      for (int c = 0; c < 128; ++c) right[place(false, c, d)] = bf16_of(right_at(d, c));
+    fence_shared();
+  }
+  __syncthreads();
+  for (int i = static_cast<int>(threadIdx.x); i < 64 * 8; i += 128) {
+    const int line = i / 8, number = i % 8 * 8, row = kRowsFastest ? number : line,
+              depth = kRowsFastest ? line : number;
+    copy_async<16>(room + place(kRowsFastest, row, depth), table + index[line] * 64 + number, true);
+  }
+  arrive_after_copies(barrier);
+  if (fence == kBeforeWaiting) fence_shared();
+  wait(barrier, 0);
+  if (fence == kAfterWaiting) fence_shared();
+  float sum[64];
+  begin_products();
+  for (int step = 0; step < 4; ++step)
+    multiply_group<kRowsFastest, false>(sum, describe_matrix(room + step * (kRowsFastest ? 1024 : 16), 0, 1024),
+                                        describe_matrix(right + step * 16, 0, 1024), step > 0);
+  close_products();
+  await_products<0>();
+  for (int i = 0; i < 64; ++i) out[threadIdx.x * 64 + static_cast<unsigned>(i)] = sum[i];
+}
+
+// table[l, n] = left_at(l, n)
+template <bool kRowsFastest>
+void expect_product_of_copied(Fence fence) {
+  std::vector<Bf16> table;
+  std::vector<int32_t> index;
+  for (int l = 0; l < 90; ++l)
+    for (int n = 0; n < 64; ++n) table.push_back(bf16_of(left_at(l, n)));
+  for (int i = 0; i < 64; ++i) index.push_back(i * 37 % 90 / 2 * 2);  // some twice
+  const OnDevice<Bf16> at_table(table);
+  const OnDevice<int32_t> at_index(index);
+  const OnDevice<float> out(std::vector<float>(128 * 64));
+  Stream s;
+  SWY_LAUNCH(1, 128, 3 * 64 * 64 * 2 + 8, queue(s), multiply_copied<kRowsFastest>, at_table.at(), at_index.at(), fence,
+             out.at());
+  s.wait();
+  expect_sums(out.read(), [&](int row, int column) {
+    float want = 0;
+    for (int d = 0; d < 64; ++d) {
+      const int line = index[static_cast<size_t>(kRowsFastest ? d : row)];
+      want += left_at(line, kRowsFastest ? row : d) * right_at(d, column);
+    }
+    return want;
+  });
+}
+
+TEST(Instructions, AGroupMultipliesWhatCopiesBrought) {
+  expect_product_of_copied<false>(kAfterWaiting);
+  expect_product_of_copied<true>(kAfterWaiting);
+}
+TEST(InstructionsDeathTest, AProductOfCopiesNeedsAFenceBehindThem) {
+  EXPECT_DEATH(expect_product_of_copied<false>(kNone), "without a fence");
+  EXPECT_DEATH(expect_product_of_copied<true>(kBeforeWaiting), "without a fence");
 }
 
 // Fields of a descriptor as the manual lists them.
