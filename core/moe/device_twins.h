@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdlib>
 #include <cstring>
 #include <string>
 #include <utility>
@@ -49,6 +50,19 @@ class OnADevice : public ::testing::Test {
   void SetUp() override {
     if (const std::string why = why_no_cuda(); !why.empty()) GTEST_SKIP() << why;
   }
+};
+
+// The emulated device says that it is of compute capability 9 while one lives.
+class OnHopper : public OnADevice {
+ protected:
+  void SetUp() override {
+    setenv("SWITCHYARD_EMULATED_MAJOR", "9", 1);
+    OnADevice::SetUp();
+    if (IsSkipped()) return;
+    if (const DeviceInfo device = cuda_devices().front(); device.major != 9)
+      GTEST_SKIP() << device.name << " is of compute capability " << device.major << ", not 9";
+  }
+  void TearDown() override { unsetenv("SWITCHYARD_EMULATED_MAJOR"); }
 };
 
 // ---- the block -----------------------------------------------------------------------------------------------------

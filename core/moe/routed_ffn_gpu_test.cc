@@ -6,7 +6,6 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
-#include <cstdlib>
 #include <cstring>
 #include <numeric>
 
@@ -279,19 +278,6 @@ TEST_F(OnADevice, ExpertsAgreeWithTheCpu) {
 }
 
 // ---- Hopper's own instructions, where there are some ----------------------------------------------------------------
-
-// The emulated device says that it is of compute capability 9 while one lives.
-class OnHopper : public OnADevice {
- protected:
-  void SetUp() override {
-    setenv("SWITCHYARD_EMULATED_MAJOR", "9", 1);
-    OnADevice::SetUp();
-    if (IsSkipped()) return;
-    if (const DeviceInfo device = cuda_devices().front(); device.major != 9)
-      GTEST_SKIP() << device.name << " is of compute capability " << device.major << ", not 9";
-  }
-  void TearDown() override { unsetenv("SWITCHYARD_EMULATED_MAJOR"); }
-};
 
 TEST_F(OnHopper, ExpertsAgreeWithTheCpu) {
   for (const bool swiglu : {false, true}) {
