@@ -64,34 +64,27 @@ int64_t* done_in(const AssignMemory& a, Done what) {
   return !a.done ? nullptr : a.done + (std::is_same_v<Number, Bf16> ? 3 : 0) + what;
 }
 
-template <class V, class Packed>
+template <class V>
 struct Gather {
   AssignMemory a;
   int64_t columns;
   const V* x;
-  Packed* packed;
+  V* packed;
   int64_t* done;
   __device__ void operator()(int64_t r, int lane) const {
     if (done && r == 0 && lane == 0) *done += a.begin[a.experts];
     if (r >= a.begin[a.experts]) return;
     const V* from = x + a.token[r] * columns;
-    for (int64_t c = lane; c < columns; c += kWarp) packed[r * columns + c] = times(1.0f, from[c]);
+    for (int64_t c = lane; c < columns; c += kWarp) packed[r * columns + c] = from[c];
   }
 };
-template <class Number>
-void gather(Stream& s, const AssignMemory& a, int64_t width, const float* x, Number* packed) {
-  by_number(width, {x, packed}, packed, [&]<class V, class Packed>(V, Packed) {
+void assign_gather(Stream& s, const AssignMemory& a, int64_t width, const float* x, float* packed) {
+  by_width(width, {x, packed}, [&]<class V>(V) {
     const int64_t columns = width * int64_t{sizeof(float)} / int64_t{sizeof(V)};
     warps(s, a.max_rows,
-          Gather<V, Packed>{a, columns, reinterpret_cast<const V*>(x), reinterpret_cast<Packed*>(packed),
-                            done_in<Number>(a, kGathered)});
+          Gather<V>{a, columns, reinterpret_cast<const V*>(x), reinterpret_cast<V*>(packed),
+                    done_in<float>(a, kGathered)});
   });
-}
-void assign_gather(Stream& s, const AssignMemory& a, int64_t width, const float* x, float* packed) {
-  gather(s, a, width, x, packed);
-}
-void assign_gather(Stream& s, const AssignMemory& a, int64_t width, const float* x, Bf16* packed) {
-  gather(s, a, width, x, packed);
 }
 
 // to[t] += weight * from[row] over the token's rows in list order; weight null: 1. *done += rows, unless null.

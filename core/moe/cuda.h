@@ -70,10 +70,9 @@ void clear_padding(Stream&, const swy_batch&, int64_t width, float* x);
 
 // ---- ASSIGN ----
 void assign_pack(Stream&, const AssignMemory&, const swy_batch&, const swy_plan&, const LoadOnDevice&);
-// Packed rows are fp32 or bf16; bf16 ones ask for a width that is a multiple of 8, and sums are fp32. Where `done` is
-// null nobody counts them.
+// Packed rows are fp32 or, unless they are gathered, bf16; bf16 ones ask for a width that is a multiple of 8, and sums
+// are fp32. Where `done` is null nobody counts them.
 void assign_gather(Stream&, const AssignMemory&, int64_t width, const float* x, float* packed);
-void assign_gather(Stream&, const AssignMemory&, int64_t width, const float* x, ops::Bf16* packed);
 template <class Number>
 void assign_combine(Stream&, const AssignMemory&, const swy_plan&, int64_t tokens, int64_t width, const Number* out,
                     float* y_add);
@@ -118,17 +117,15 @@ void experts_backward(Stream&, const ExpertSizes&, const int64_t* begin, const E
                       const float* x, const float* pre, const float* act, float* dpre, float* dy);
 
 // The same on operands that are bf16 in memory. REQUIRES: D and H are multiples of 8, everything begins at a multiple
-// of 16 bytes.
+// of 16 bytes and has room for max_rows, of which those behind the last may be read.
 struct Bf16Rows {
   const ops::Bf16* base;
-  const int32_t* index;  // [N] which row of base each packed row is; null: they lie in order, [N, D]
+  const int32_t* index;  // [N] which row of base, of any number, each packed row is; null: they lie in order, [N, D]
 };
 struct Bf16Weights {
   const ops::Bf16 *w1, *w2;
   const float *b1, *b2;  // null: no biases
 };
-// Whether products run by Hopper's own instructions. Those want rows that are packed: index is null then.
-bool uses_hopper(const Stream&);
 // Of the rows that begin [E + 1] speaks of, [., D] at their places.
 void rows_to_bf16(Stream&, const ExpertSizes&, const int64_t* begin, const float* from, ops::Bf16* to);
 // y: fp32 or bf16

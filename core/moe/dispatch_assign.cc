@@ -24,7 +24,7 @@ int64_t tokens_per_row(const swy_site& site, int32_t row_kind) {
 }
 }  // namespace
 
-Work DispatchAssign::gather_work(double n, double d, double size) { return {0, (4 + size) * n * d}; }
+Work DispatchAssign::gather_work(double n, double d) { return {0, 2 * kFp32 * n * d}; }
 Work DispatchAssign::combine_work(double n, double t, double d, double size) {
   return {2 * n * d, (size * n + 8 * t) * d};
 }
@@ -107,7 +107,7 @@ void DispatchAssign::charge_done(const Exec& ex) {
                backward = static_cast<double>(rows[2]);
     {
       const Charge account(*ex.tally, Part::kRouter, Pass::kForward);
-      charge(ex, gather_work(gathered, d, size)), charge(ex, combine_work(forward, 0, d, size));
+      charge(ex, gather_work(gathered, d)), charge(ex, combine_work(forward, 0, d, size));
     }
     const Charge account(*ex.tally, Part::kRouter, Pass::kBackward);
     charge(ex, combine_backward_work(backward, d, size)), charge(ex, gather_backward_work(backward, 0, d, size));
@@ -305,9 +305,6 @@ void DispatchAssign::gather_backward(const Exec& ex, int64_t d, int64_t tokens, 
 
 // ---- packed rows as bf16: on a device alone -------------------------------------------------------------------------
 
-void DispatchAssign::gather(const Exec& ex, const float* x, ops::Bf16* packed) const {
-  if constexpr (kWithCuda) cuda::assign_gather(*ex.stream, memory(), width_, x, packed);
-}
 void DispatchAssign::combine(const Exec& ex, const swy_plan& plan, int64_t tokens, const ops::Bf16* out,
                              float* y_add) const {
   charge(ex, combine_work(0, static_cast<double>(tokens), width_, kBf16));

@@ -39,23 +39,22 @@ class DispatchAssign {
   // [T + 1] kept pairs of the tokens before this one
   const int32_t* token_begin() const { return arena_.as<int32_t>(token_begin_); }
 
-  // Moving rows of any width: as below. A device counts none of them, as charge_done() takes all rows for D wide: whoever
-  // moves them counts rows and charges the Work here for them. Charged at once is what depends on tokens alone.
+  // Moving rows of any width: as below. A device counts none of them, as charge_done() takes all rows for D wide:
+  // whoever moves them counts rows and charges the Work here for them. Charged at once is what depends on tokens alone.
   void gather(const Exec&, int64_t width, const float* x, float* packed) const;
   void combine(const Exec&, int64_t width, const swy_plan&, int64_t tokens, const float* out, float* y_add) const;
   void combine_backward(const Exec&, int64_t width, const swy_plan&, const float* dy, float* out,
                         float* dweight_add) const;
   void gather_backward(const Exec&, int64_t width, int64_t tokens, const float* dpacked, float* dx_add) const;
-  // Of n packed rows whose numbers are `size` bytes each, and of t tokens; linear in both.
-  static Work gather_work(double n, double width, double size = sizeof(float));
+  // Of n packed rows whose numbers are `size` bytes each (gathered ones are fp32), and of t tokens; linear in both.
+  static Work gather_work(double n, double width);
   static Work combine_work(double n, double t, double width, double size = sizeof(float));
   static Work combine_backward_work(double n, double width, double size = sizeof(float));
   static Work gather_backward_work(double n, double t, double width, double size = sizeof(float));
 
-  // On a device packed rows may be bf16. Where the experts take rows of a tensor [T, D] by token() nobody gathers:
+  // On a device packed rows may be bf16. Nobody gathers those: the experts take rows of a tensor [T, D] by token(), and
   // making that bf16 moves 6 bytes per number of a token, where a packed copy is 6 per number of a row, k times as many.
   void gather(const Exec&, const float* x, float* packed) const;  // packed [N, D]
-  void gather(const Exec&, const float* x, ops::Bf16* packed) const;
   // y[token] += weight * out[row]
   void combine(const Exec&, const swy_plan&, int64_t tokens, const float* out, float* y_add) const;
   void combine(const Exec&, const swy_plan&, int64_t tokens, const ops::Bf16* out, float* y_add) const;

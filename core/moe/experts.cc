@@ -50,11 +50,6 @@ Experts::Experts(Arena& arena, int32_t width, int32_t hidden, ops::ActivationKin
 
 bool Experts::uses_bf16(const Exec& ex) const { return ex.stream && ex.stream->bf16 && bf16_fits(); }
 
-bool Experts::takes_index(const Exec& ex) const {
-  if constexpr (kWithCuda) return !cuda::uses_hopper(*ex.stream);
-  return true;
-}
-
 int64_t* Experts::done(Pass pass, bool bf16) const {
   return done_.there() + (bf16 ? 4 : 0) + (pass == Pass::kForward ? 0 : 2);
 }

@@ -9,8 +9,8 @@
 // rows.
 //
 // On a device all experts are one product (grouped_gemm.cuh) and the activations are kept beside the pre-activations.
-// How many rows there are is known there alone, so a device counts rows and chunks, and charge_done() charges what the host's
-// loop over as many would have.
+// How many rows there are is known there alone, so a device counts rows and chunks, and charge_done() charges what the
+// host's loop over as many would have.
 //
 // Where the stream allows bf16 and D and H are multiples of 8, operands lie on the device as bf16
 // (grouped_gemm_bf16.cuh) in half of the same room: rows, activations and a copy of the weights that every forward
@@ -57,12 +57,10 @@ class Experts {
                 const float* x, float* dy);
   // Whether operands are bf16 in calls with this Exec.
   bool uses_bf16(const Exec&) const;
-  // Whether they can take rows by index then; else rows have to be packed.
-  bool takes_index(const Exec&) const;
-  // REQUIRES: kBf16 and uses_bf16. Packed row r is row token[r] of x [., D], or, token being null, row r; y [N, D].
+  // REQUIRES: kBf16 and uses_bf16. Packed row r is row token[r] of x [., D], which nobody has to pack; y [N, D].
   void forward_bf16(const Exec&, int32_t experts, const int64_t* begin, const ExpertWeights&, const ops::Bf16* x,
                     const int32_t* token, ops::Bf16* y);
-  // As backward. The weights as they were in forward.
+  // As backward. The weights as they were in forward. dy has room for max_rows, and what stands behind N may be read.
   void backward_bf16(const Exec&, int32_t experts, const int64_t* begin, const ExpertGrads&, const ops::Bf16* x,
                      const int32_t* token, ops::Bf16* dy);
   // Charges what was done on the stream's device since the last time, as of the arena's last fetch().

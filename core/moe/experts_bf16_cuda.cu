@@ -25,6 +25,7 @@ void rows_to_bf16(Stream& s, const ExpertSizes& z, const int64_t* begin, const f
   });
 }
 
+namespace {
 bool uses_hopper(const Stream& s) {
   int major = 0;
   SWY_CUDA_CHECK(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, s.device()));
@@ -37,6 +38,7 @@ void product(Stream& s, const GroupedBf16& g, int64_t max_rows, const Epilogue& 
   else
     grouped_bf16<kForm, kPaired>(s, g, max_rows, to);
 }
+}  // namespace
 
 template <class Number>
 void experts_forward_bf16(Stream& s, const ExpertSizes& z, const int64_t* begin, const Bf16Weights& w, Bf16Rows x,

@@ -26,8 +26,8 @@ struct RoutedFfn::Impl {
   const std::string forward_name = spec.name + " forward", backward_name = spec.name + " backward";  // to profilers
 
   int w1, w2, b1 = -1, b2 = -1;  // handles in params; -1: no biases
-  // Spans: expert inputs and outputs [N, D]. ASSIGN with operands as bf16: both as bf16, the inputs [T, D] where the
-  // experts take their rows themselves.
+  // Spans: expert inputs and outputs [N, D]. ASSIGN with operands as bf16: both as bf16, the inputs [T, D], of which
+  // the experts take their rows by token themselves.
   int packed = -1, out = -1;
   std::optional<DispatchAssign> assign;
   std::optional<DispatchDense> dense;
@@ -96,9 +96,6 @@ struct RoutedFfn::Impl {
     const auto of = [&](int handle) { return handle < 0 ? nullptr : params[handle].grad; };
     return {of(w1), of(b1), of(w2), of(b2)};
   }
-  // Operands as bf16: which token each row of an expert is, where it takes them from [T, D]; null where rows are
-  // packed.
-  const int32_t* by_index(const Exec& ex) const { return experts->takes_index(ex) ? assign->token() : nullptr; }
   // As DispatchMerge takes and gives them.
   static std::array<const float*, 4> list(const ExpertWeights& w) { return {w.w1, w.b1, w.w2, w.b2}; }
   ExpertWeights merged() const { return {merge->merged(0), merge->merged(1), merge->merged(2), merge->merged(3)}; }
@@ -124,13 +121,10 @@ struct RoutedFfn::Impl {
       auto *halves = arena.as<ops::Bf16>(packed), *half_result = arena.as<ops::Bf16>(out);
       stage(Stage::kDispatch, [&] {
         assign->pack(*ex.stream, b, p, on_device);
-        if (by_index(ex))
-          ops::to_bf16(ex, tokens * spec.width, source, halves);
-        else
-          assign->gather(ex, source, halves);
+        ops::to_bf16(ex, tokens * spec.width, source, halves);
       });
       stage(Stage::kExperts, [&] {
-        experts->forward_bf16(ex, spec.experts, assign->begin(), weights(), halves, by_index(ex), half_result);
+        experts->forward_bf16(ex, spec.experts, assign->begin(), weights(), halves, assign->token(), half_result);
       });
       stage(Stage::kCombine, [&] { assign->combine(ex, p, tokens, half_result, y); });
     } else if (assign) {
@@ -182,7 +176,7 @@ struct RoutedFfn::Impl {
       auto *halves = arena.as<ops::Bf16>(packed), *half_result = arena.as<ops::Bf16>(out);
       stage(Stage::kCombine, [&] { assign->combine_backward(ex, p, dy, half_result, memory.dweight()); });
       stage(Stage::kExperts, [&] {
-        experts->backward_bf16(ex, spec.experts, assign->begin(), grads(), halves, by_index(ex), half_result);
+        experts->backward_bf16(ex, spec.experts, assign->begin(), grads(), halves, assign->token(), half_result);
       });
       stage(Stage::kDispatch, [&] { assign->gather_backward(ex, tokens, half_result, dsource); });
     } else if (assign) {
