@@ -53,7 +53,8 @@ class DispatchAssign {
   static Work gather_backward_work(double n, double t, double width, double size = sizeof(float));
 
   // On a device packed rows may be bf16. Nobody gathers those: the experts take rows of a tensor [T, D] by token(), and
-  // making that bf16 moves 6 bytes per number of a token, where a packed copy is 6 per number of a row, k times as many.
+  // making that bf16 moves 6 bytes per number of a token, where a packed copy is 6 per number of a row, k times as
+  // many.
   void gather(const Exec&, const float* x, float* packed) const;  // packed [N, D]
   // y[token] += weight * out[row]
   void combine(const Exec&, const swy_plan&, int64_t tokens, const float* out, float* y_add) const;
