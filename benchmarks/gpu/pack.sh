@@ -23,7 +23,9 @@ if [[ -n $gdal ]]; then
     cc -shared -nostdlib -Wl,-soname,"$gdal" -x assembler - -o "$lean/$gdal"
 fi
 
-for program in core_{device,ops,moe,model}_gpu_test device_speed switchyard $(cd "$build" && echo plugins/*.so); do
+mkdir -p "$folder/core/conform/own_kernel"
+for program in core_{device,ops,moe,model}_gpu_test device_speed switchyard core/conform/own_kernel/own_kernel.so \
+    $(cd "$build" && echo plugins/*.so); do
   strip --strip-debug -o "$folder/$program" "$build/$program"
   LD_LIBRARY_PATH=$lean ldd "$build/$program" | awk '$3 ~ /^\// {print $1, $3}' | while read -r name path; do
     case $name in

@@ -32,7 +32,7 @@ failed=0
 check() {  # NAME COMMAND...
   local name=$1 start=$SECONDS status
   shift
-  [[ -z $only || $only == *,${name%-resumed},* || $only == *,${name%-moe},* || $only == *,${name%-model},* ]] || return 0
+  [[ -z $only || $only == *,${name%-resumed},* || $only == *,${name%-moe},* || $only == *,${name%-model},* || $only == *,${name%-own_kernel},* ]] || return 0
   "$@" >"$logs/$name.log" 2>&1
   status=$?
   (( status == 0 )) || failed=1
@@ -46,6 +46,8 @@ check ops "$programs/core_ops_gpu_test"
 check moe "$programs/core_moe_gpu_test"
 check model "$programs/core_model_gpu_test"
 check conform timeout 300 "$programs/switchyard" conform --all --mode device --json "$logs/conform.json"
+check conform-own_kernel timeout 60 "$programs/switchyard" conform "$programs/core/conform/own_kernel/own_kernel.so" \
+  --mode device
 # A short study: records as any run leaves them. Twice, to see that finished cells are not run again.
 for suite in study-short-vision study-short-lm; do
   [[ $suite == study-short-vision || -d ${SWITCHYARD_DATA:-datasets}/text/enwiki-sample ]] || continue

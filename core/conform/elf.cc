@@ -32,6 +32,10 @@ class Reader {
     file_.fini_bytes = code_bytes(DT_FINI, ".fini");
     Elf64_Shdr found;
     file_.has_device_code = section(".nv_fatbin", found) != nullptr;
+    if (file_.has_device_code) {
+      file_.registrations = registrations(DT_INIT_ARRAY, DT_INIT_ARRAYSZ);
+      file_.deregistrations = registrations(DT_FINI_ARRAY, DT_FINI_ARRAYSZ);
+    }
     for (const std::string& name : file_.exported)
       if (file_.has_device_code && (stands_in_data(name) || name.find("__device_stub_") != std::string::npos))
         file_.exported_kernels.push_back(name);
@@ -131,6 +135,28 @@ class Reader {
       if (text(names.sh_offset + found.sh_name) == name) return &found;
     }
     return nullptr;
+  }
+  // Names of the functions in .symtab by address.
+  std::map<uint64_t, std::string> functions() const {
+    std::map<uint64_t, std::string> all;
+    Elf64_Shdr symbols, names;
+    if (!section(".symtab", symbols) || !section(".strtab", names)) return all;
+    for (uint64_t i = 0; i < symbols.sh_size / sizeof(Elf64_Sym); ++i) {
+      const auto s = at<Elf64_Sym>(symbols.sh_offset + i * sizeof(Elf64_Sym));
+      if (ELF64_ST_TYPE(s.st_info) == STT_FUNC) all[s.st_value] = text(names.sh_offset + s.st_name);
+    }
+    return all;
+  }
+  int64_t registrations(int64_t array, int64_t size) const {
+    const std::map<uint64_t, std::string> name = functions();
+    const auto list = dynamic_.find(array);
+    int64_t n = 0;
+    for (int64_t i = 0; list != dynamic_.end() && i < entries(size); ++i) {
+      const auto it = name.find(loaded<uint64_t>(list->second + sizeof(uint64_t) * static_cast<uint64_t>(i)));
+      if (it == name.end()) continue;
+      n += it->second.find("__cudaRegisterAll") != std::string::npos || it->second.rfind("libcudart_static_", 0) == 0;
+    }
+    return n;
   }
   // The old lists begin with -1 and end with 0.
   int64_t section_entries(const char* name) const {

@@ -26,6 +26,9 @@ struct ElfFile {
   // whose name also stands in the data, as the text by which the file registers a kernel when it is loaded, and the
   // functions that launch them, __device_stub_<kernel>. (Seen with nvcc 13.0.)
   bool has_device_code = false;
+  // Of init_entries and fini_entries, those that nvcc and its static runtime add to register kernels, told by their
+  // names; 0 where the file's table of local symbols was stripped.
+  int64_t registrations = 0, deregistrations = 0;
   std::vector<std::string> exported_kernels;
 };
 

@@ -80,6 +80,9 @@ TEST(Elf, FindsExportedKernels) {
   const ElfFile file = read_elf(kFiles / "kernels.so");
   EXPECT_TRUE(file.has_device_code);
   EXPECT_FALSE(read_elf(kFiles / "plain.so").has_device_code);
+  EXPECT_EQ(file.registrations, file.init_entries - 1) << "nothing else runs at load";
+  EXPECT_GT(file.registrations, 0);
+  EXPECT_EQ(read_elf(kFiles / "plain.so").registrations, 0);
   std::vector<std::string> kernels = file.exported_kernels;
   std::sort(kernels.begin(), kernels.end());
   EXPECT_EQ(kernels, (std::vector<std::string>{"_Z24__device_stub__Z5outerPfPf", "_Z5outerPf"}));

@@ -86,11 +86,12 @@ void nothing_runs_at_load(const Subject& subject, const CaseContext& context) {
   context.note("init_entries", file.init_entries);
   context.note("fini_entries", file.fini_entries);
   // One entry each is the C runtime's own (frame_dummy and __do_global_dtors_aux of crtbegin).
-  if (file.init_entries > 1)
-    broken("R02", file.init_entries - 1, " function(s) run when it is loaded",
+  if (const int64_t own = file.init_entries - file.registrations - 1; own > 0)
+    broken("R02", own, " function(s) run when it is loaded",
+           file.has_device_code && file.registrations == 0 ? " (or register kernels: strip no local symbols)" : "",
            "; make static objects constexpr, or local to the function that uses them");
-  if (file.fini_entries > 1)
-    broken("R02", file.fini_entries - 1, " function(s) run when it is unloaded or the process ends",
+  if (const int64_t own = file.fini_entries - file.deregistrations - 1; own > 0)
+    broken("R02", own, " function(s) run when it is unloaded or the process ends",
            "; no static object may have a destructor");
   // The start files' code that calls __gmon_start__ if there is one: 27 bytes on x86-64, 24 on AArch64.
   constexpr int64_t kStartFiles = 32;

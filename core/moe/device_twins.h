@@ -115,6 +115,7 @@ inline std::vector<Case> cases() {
       {"assign_by_batch", local<AssignByBatch>, "", {}, 3, 2, 5},
       {"assign_by_task", local<AssignByTask>, "", {}, 1.5, 2, 5},
       {"reads_residual", local<ReadsResidual>, "", {}, 1, 2, 5},
+      {"own_op", local<OwnOp>, "", {}, 2, 1, 5},
       {"nobody_routed", local<Nobody>, "", {}, 1, 1, 5},
   };
   for (const char* padded : {"token_choice_drops", "expert_choice_ragged_group", "soft_moe", "smear",

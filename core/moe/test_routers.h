@@ -10,6 +10,26 @@ struct MergeBySequence : Router {
     merge(softmax(matmul(row_mean(g.x), g.param("gate", g.D, g.E, normal(1)))), SWY_ROW_SEQUENCE);
   }
 };
+// Its logits come from an op of its own, which copies: on each device by the kernel that is for it. (Both are made of a
+// host's op; kernels of a plugin's own need its compiler: core/conform/test_plugins/own_kernel.)
+struct OwnOp : Router {
+  void route(Graph& g) override {
+    const Tensor logits = matmul(g.x, g.param("gate", g.D, g.E, normal(1))), copy = g.tensor(g.T, g.E);
+    const auto cost = [=](const Call& c) { return Cost{0, 8.0 * static_cast<double>(c.size(copy))}; };
+    const auto forward = [=](int32_t device) {
+      return [=](Call& c) { move(c, device, c.f(logits), 0, c.f(copy), c.size(copy)); };
+    };
+    const auto backward = [=](int32_t device) {
+      return [=](Call& c) { move(c, device, c.grad(copy), 1, c.grad(logits), c.size(copy)); };
+    };
+    g.custom({logits}, {copy}, {}, forward(SWY_CPU), cost, backward(SWY_CPU), cost,
+             {forward(SWY_CUDA), backward(SWY_CUDA)});
+    assign(top_k(softmax(copy), 2));
+  }
+  static void move(Call& c, int32_t device, const float* from, float beta, float* to, int64_t n) {
+    c.ok(c.exec->device == device ? c.op->axpby(c.exec, n, 1, from, beta, to) : SWY_INTERNAL);
+  }
+};
 // The whole sequence goes to its two best experts.
 struct AssignBySequence : Router {
   void route(Graph& g) override {

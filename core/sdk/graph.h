@@ -72,6 +72,11 @@ struct Cost {  // of one call
   double flops, bytes;
 };
 using CostOf = std::function<Cost(const Call&)>;
+// A custom op's kernels on a CUDA device: they enqueue work on c.exec->stream, a cudaStream_t, and return; pointers are
+// the device's. Sources: the plugin's own router.cu, or calls of the CUDA runtime.
+struct CudaKernels {
+  Kernel forward, backward;
+};
 
 class Graph {
  public:
@@ -175,10 +180,12 @@ class Graph {
 
   // ---- the escape hatch: a custom op on raw pointers ----
   // `reads` are the values the backward kernel looks at; a null backward stops the gradient. The declared costs are
-  // charged before each call; the kernels are not called when the host only counts. They are loops on the CPU: on other
-  // devices a router that has one refuses to run, with the options that make it so.
+  // charged before each call; the kernels are not called when the host only counts. They are loops on the CPU. On CUDA
+  // devices those of `cuda` are called; a router that has an op without them refuses to run there, with the options
+  // that make it so.
   void custom(std::vector<Tensor> inputs, std::vector<Tensor> outputs, std::vector<Tensor> reads, Kernel forward,
-              CostOf forward_cost, Kernel backward = nullptr, CostOf backward_cost = nullptr);
+              CostOf forward_cost, Kernel backward = nullptr, CostOf backward_cost = nullptr,
+              const CudaKernels& cuda = {});
 
   // Records a node made of the host's ops, which count for themselves. What maths.h is written with.
   // `always`: its backward kernel has more to do than to serve the inputs.
@@ -260,7 +267,7 @@ class Graph {
   int32_t aggregate = SWY_AGG_OUT;  // what the weights mix; others than OUT are for linear (LoRA) sites
   int64_t max_assign = 0, expert_rows = 0;
   uint32_t needed_inputs = 0, plan_flags = 0;
-  bool cpu_only = false;  // it has a custom op
+  bool cpu_only = false;  // it has a custom op that is for the CPU alone
   bool steady = true;     // no part of it follows the step or how far training is
 
   // What the programs of one site declare together: all scalars that some stage of training has.
@@ -447,19 +454,21 @@ class Call {
 };
 
 inline void Graph::custom(std::vector<Tensor> inputs, std::vector<Tensor> outputs, std::vector<Tensor> reads,
-                          Kernel forward, CostOf forward_cost, Kernel backward, CostOf backward_cost) {
-  auto charged = [](Kernel kernel, CostOf cost) -> Kernel {
+                          Kernel forward, CostOf forward_cost, Kernel backward, CostOf backward_cost,
+                          const CudaKernels& cuda) {
+  auto charged = [](Kernel kernel, Kernel on_cuda, CostOf cost) -> Kernel {
     if (!kernel) return nullptr;
     if (!cost) throw std::logic_error("a custom op declares no cost for one of its kernels");
-    return [kernel = std::move(kernel), cost = std::move(cost)](Call& c) {
+    return [kernel = std::move(kernel), on_cuda = std::move(on_cuda), cost = std::move(cost)](Call& c) {
       const Cost work = cost(c);
       c.ok(c.op->charge(c.exec, work.flops, work.bytes));
-      if (!(c.exec->flags & SWY_EXEC_DRY)) kernel(c);
+      if (!(c.exec->flags & SWY_EXEC_DRY)) (c.exec->device == SWY_CUDA ? on_cuda : kernel)(c);
     };
   };
-  cpu_only = true;
-  node(std::move(inputs), std::move(outputs), std::move(reads), charged(std::move(forward), std::move(forward_cost)),
-       charged(std::move(backward), std::move(backward_cost)));
+  cpu_only = cpu_only || !cuda.forward || (backward && !cuda.backward);
+  node(std::move(inputs), std::move(outputs), std::move(reads),
+       charged(std::move(forward), cuda.forward, std::move(forward_cost)),
+       charged(std::move(backward), cuda.backward, std::move(backward_cost)));
 }
 
 inline void Graph::remember(const std::string& name, Tensor t) {
