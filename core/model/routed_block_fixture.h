@@ -1,6 +1,7 @@
 // For tests: a routed block on the CPU with random weights and inputs, and its loss.
 #pragma once
 #include <algorithm>
+#include <ostream>
 #include <string>
 #include <vector>
 
@@ -23,6 +24,7 @@ struct Named {
   bool causal = false;
   bool llama = false;  // RMSNorm, rotary positions, SwiGLU, no biases
 };
+inline void PrintTo(const Named& c, std::ostream* out) { *out << c.name; }
 struct Trial {
   Instance router;
   Params params;

@@ -7,6 +7,7 @@
 #include <cmath>
 #include <cstdlib>
 #include <cstring>
+#include <ostream>
 #include <string>
 #include <utility>
 #include <vector>
@@ -77,6 +78,7 @@ struct Case {
   bool swiglu = false, bias = true, padding = false;
   int32_t width = 6, experts = 4, hidden = 5, tokens = 8;
 };
+inline void PrintTo(const Case& c, std::ostream* out) { *out << c.name; }
 // No token goes anywhere.
 struct Nobody : Router {
   void route(Graph& g) override {

@@ -2,6 +2,7 @@
 // ForLinear) at a site of some shape.
 #pragma once
 #include <algorithm>
+#include <ostream>
 #include <string>
 #include <vector>
 
@@ -43,6 +44,7 @@ struct LinearCase {
     return m;
   }
 };
+inline void PrintTo(const LinearCase& c, std::ostream* out) { *out << c.name; }
 
 inline const swy_router& for_linear() { return local_router<ForLinear>("for_linear"); }
 
