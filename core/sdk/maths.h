@@ -4,7 +4,7 @@
 #include <bit>
 #include <limits>
 
-#include "core/sdk/graph.h"
+#include "core/sdk/call.h"
 
 namespace swy {
 namespace detail {

@@ -35,8 +35,8 @@ struct Choice {  // an option with named values
 class Router {
  public:
   // Written with the host's ops, a router runs on CUDA devices and can be recorded there. A router that cannot with any
-  // of its options, because it always has a custom op for the CPU alone, hides this with a false of its own and does not
-  // claim it.
+  // of its options, because it always has a custom op for the CPU alone, hides this with a false of its own and does
+  // not claim it.
   static constexpr bool kOnDevices = true;
 
   virtual ~Router() = default;
