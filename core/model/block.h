@@ -38,6 +38,7 @@ class Stack {
       body(s, int64_t{s} * tokens, int64_t{std::min(most, sequences - s)} * tokens);
   }
   float* at(int handle, int64_t element = 0) const { return arena.as<float>(handle) + element; }
+  // The span as numbers of that type, from that element on; there is room for fp32.
   ops::Numbers numbers(bool bf16, int handle, int64_t element = 0) const {
     if (bf16) return arena.as<ops::Bf16>(handle) + element;
     return at(handle, element);

@@ -13,10 +13,6 @@ namespace swy::moe::cuda {
 constexpr int kThreads = 1024;
 constexpr int64_t kMostCounters = 12288;  // 48 KiB of shared memory, which every device has
 
-__device__ void increase(int64_t* count, int64_t by) {
-  atomicAdd(reinterpret_cast<unsigned long long*>(count), static_cast<unsigned long long>(by));
-}
-
 // How many threads of lower number want the same counter, plus the counter's value before; counters move on. key < 0:
 // wants none. All threads take part.
 __device__ int32_t take_in_order(int32_t key, int32_t* counter) {
@@ -49,10 +45,9 @@ void prefix(Stream& s, int64_t n, const int32_t* in, Out* out) {
       if (threadIdx.x == 0) sums[c] = sum;
     });
   blocks(s, chunks, kThreads, [=] __device__(int64_t c) {
-    int32_t before = 0, total;
-    for (int64_t k = threadIdx.x; k < c; k += kThreads) before += sums[k];
-    before = over_block(before, Plus());
     const int64_t i = c * kThreads + threadIdx.x;
+    const int32_t before = sum_of_blocks_before(sums, c);
+    int32_t total;
     const int32_t sum = before + sum_before(value(i), &total);
     if (i < n) out[i] = sum;
     if (c == chunks - 1 && threadIdx.x == 0) out[n] = before + total;

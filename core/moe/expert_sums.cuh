@@ -1,15 +1,12 @@
 // Gradients of the experts' biases.
 #pragma once
 #include "core/moe/tiles.h"
-#include "core/ops/bf16.h"
+#include "core/ops/eights.cuh"
 #include "core/ops/launch.cuh"
 
 namespace swy::moe::cuda {
 
 using namespace ops::cuda;  // NOLINT: how kernels are launched
-
-__device__ inline float as_fp32(float v) { return v; }
-__device__ inline float as_fp32(ops::Bf16 v) { return ops::fp32_of(v); }
 
 // to[e, c] += sum of the expert's rows of x [N, columns]; 32 columns by a block of 8 warps, which share the rows.
 template <class Number>

@@ -54,36 +54,7 @@ class DeviceBlock : public ::testing::TestWithParam<Case> {
 
 TEST_P(DeviceBlock, AgreesWithTheCpu) {
   Twins t(GetParam());
-  t.host.gradient();
-  t.reset();
-  t.enqueue();
-  const auto got = t.results();
-  const auto want = host_results(t.host);
-  ASSERT_EQ(got.size(), want.size());
-  for (size_t i = 0; i < got.size(); ++i) expect_close(got[i].second, want[i], kTolerance, got[i].first);
-  EXPECT_EQ(t.arena.overrun(), "") << "written beyond its end";
-
-  t.ffn.drain(t.exec);
-  const Load &device = t.ffn.load(), &host = t.host.ffn.load();
-  EXPECT_EQ(device.kept, host.kept);
-  EXPECT_EQ(device.dropped, host.dropped);
-  EXPECT_EQ(device.tokens, host.tokens);
-  EXPECT_EQ(device.unrouted, host.unrouted);
-  EXPECT_EQ(device.capacity, host.capacity);
-  EXPECT_EQ(device.forwards, host.forwards);
-  EXPECT_NEAR(device.violations, host.violations, 1e-12);
-  EXPECT_NEAR(t.ffn.aux_loss(), t.host.ffn.aux_loss(), kTolerance);
-
-  for (const Part part : {Part::kModel, Part::kExperts, Part::kRouter})
-    for (const Pass pass : {Pass::kForward, Pass::kBackward}) {
-      const Work &d = t.tally.of(part, pass), &h = t.host.tally.of(part, pass);
-      EXPECT_EQ(d.flops, h.flops) << "part " << static_cast<int>(part) << " pass " << static_cast<int>(pass);
-      EXPECT_EQ(d.bytes, h.bytes) << "part " << static_cast<int>(part) << " pass " << static_cast<int>(pass);
-    }
-  const double drained = t.tally.total().flops;
-  t.ffn.drain(t.exec);
-  EXPECT_EQ(t.tally.total().flops, drained) << "work charged twice";
-
+  expect_agreement(t);
   t.ffn.update(t.exec, t.host.info);
   t.host.ffn.update(t.host.exec, t.host.info);
   t.stream.wait();
@@ -95,25 +66,7 @@ TEST_P(DeviceBlock, AgreesWithTheCpu) {
 
 TEST_P(DeviceBlock, RepeatsAndReplaysBitForBit) {
   Twins t(GetParam());
-  t.reset();
-  t.enqueue();
-  const auto first = t.results();
-  t.reset();
-  t.enqueue();
-  const auto again = t.results();
-  expect_same_bits(again, first, "repeated");
-  t.ffn.drain(t.exec);
-  const Load once = t.ffn.load();  // of both passes
-  t.ffn.load().reset();
-  const DeviceGraph graph(t.stream, [&] { t.enqueue(); });
-  for (int replay = 0; replay < 2; ++replay) {
-    t.reset();
-    graph.launch(t.stream);
-    expect_same_bits(t.results(), first, "replayed");
-  }
-  t.ffn.drain(t.exec);
-  EXPECT_EQ(t.ffn.load().kept, once.kept) << "two replays count like two passes";
-  EXPECT_EQ(t.ffn.load().tokens, once.tokens);
+  expect_repeats(t);
 }
 
 INSTANTIATE_TEST_SUITE_P(Plans, DeviceBlock, ::testing::ValuesIn(cases()), [](const auto& i) { return i.param.name; });

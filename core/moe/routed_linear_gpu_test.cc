@@ -68,64 +68,11 @@ INSTANTIATE_TEST_SUITE_P(Plans, DeviceLinear, ::testing::ValuesIn(device_cases()
 
 TEST_P(DeviceLinear, AgreesWithTheCpu) {
   LinearTwins t(GetParam());
-  t.host.gradient();
-  t.reset();
-  t.enqueue();
-  const auto got = t.results();
-  const auto want = host_results(t.host);
-  ASSERT_EQ(got.size(), want.size());
-  for (size_t i = 0; i < got.size(); ++i) expect_close(got[i].second, want[i], kTolerance, got[i].first);
-  EXPECT_EQ(t.arena.overrun(), "") << "written beyond its end";
-
-  t.site.drain(t.exec);
-  const Load &device = t.site.load(), &host = t.host.site.load();
-  EXPECT_EQ(device.kept, host.kept);
-  EXPECT_EQ(device.dropped, host.dropped);
-  EXPECT_EQ(device.tokens, host.tokens);
-  EXPECT_EQ(device.unrouted, host.unrouted);
-  EXPECT_EQ(device.capacity, host.capacity);
-  const Site::Kept here = t.host.site.kept(), there = t.site.kept();
-  ASSERT_EQ(there.count, here.count);
-  for (int64_t i = 0; i < here.count; ++i) {
-    ASSERT_EQ(there.token[i], here.token[i]);
-    ASSERT_EQ(there.expert[i], here.expert[i]);
-    ASSERT_NEAR(there.weight[there.entry[i]], here.weight[here.entry[i]], kTolerance);
-  }
-
-  for (const Part part : {Part::kModel, Part::kExperts, Part::kRouter})
-    for (const Pass pass : {Pass::kForward, Pass::kBackward}) {
-      const Work &d = t.tally.of(part, pass), &h = t.host.tally.of(part, pass);
-      EXPECT_EQ(d.flops, h.flops) << "part " << static_cast<int>(part) << " pass " << static_cast<int>(pass);
-      EXPECT_EQ(d.bytes, h.bytes) << "part " << static_cast<int>(part) << " pass " << static_cast<int>(pass);
-    }
-  const double drained = t.tally.total().flops;
-  t.site.drain(t.exec);
-  EXPECT_EQ(t.tally.total().flops, drained) << "work charged twice";
+  expect_agreement(t);
 }
-
 TEST_P(DeviceLinear, RepeatsAndReplaysBitForBit) {
   LinearTwins t(GetParam());
-  t.reset();
-  t.enqueue();
-  const auto first = t.results();
-  t.reset();
-  t.enqueue();
-  expect_same_bits(t.results(), first, "repeated");
-  t.site.drain(t.exec);
-  const Load once = t.site.load();  // of both passes
-  const double work = t.tally.total().flops;
-  t.site.load().reset();
-  const DeviceGraph graph(t.stream, [&] { t.enqueue(); });
-  const double recorded = t.tally.total().flops - work;  // what the host knows by itself, counted once for no run
-  for (int replay = 0; replay < 2; ++replay) {
-    t.reset();
-    graph.launch(t.stream);
-    expect_same_bits(t.results(), first, "replayed");
-  }
-  t.site.drain(t.exec);
-  EXPECT_EQ(t.site.load().kept, once.kept) << "two replays count like two passes";
-  EXPECT_EQ(t.site.load().tokens, once.tokens);
-  EXPECT_EQ(t.tally.total().flops, 2 * work - recorded) << "and cost as much: the host charged one of them";
+  expect_repeats(t);
 }
 
 // ---- other precisions: operands stay fp32 in memory -----------------------------------------------------------------

@@ -4,6 +4,7 @@
 
 #include "core/base/error.h"
 #include "core/ops/cuda.h"
+#include "core/ops/eights.cuh"
 #include "core/ops/launch.cuh"
 
 namespace swy::ops::cuda {
@@ -75,9 +76,6 @@ void with_width(const AttentionShape& s, Body body) {
 void attention_bf16(Stream&, const AttentionShape&, const float* qkv, float* out, float* lse);
 void attention_backward_bf16(Stream&, const AttentionShape&, const float* qkv, const float* lse, const float* delta,
                              const float* dout, float* dqkv);
-
-__device__ inline float as_fp32(float v) { return v; }
-__device__ inline float as_fp32(Bf16 v) { return fp32_of(v); }
 
 // In the stream's scratch.
 template <class T>

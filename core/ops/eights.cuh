@@ -30,6 +30,9 @@ __device__ inline Bf16x8 bf16(const Fp32x8& x) {
   return y;
 }
 
+__device__ inline float as_fp32(float v) { return v; }
+__device__ inline float as_fp32(Bf16 v) { return fp32_of(v); }
+
 __device__ inline Fp32x8 load8(const float* from) { return *reinterpret_cast<const Fp32x8*>(from); }
 __device__ inline Fp32x8 load8(const Bf16* from) { return fp32(*reinterpret_cast<const Bf16x8*>(from)); }
 __device__ inline void store8(float* to, const Fp32x8& x) { *reinterpret_cast<Fp32x8*>(to) = x; }

@@ -130,6 +130,18 @@ __device__ inline int32_t sum_before(int32_t v, int32_t* total) {
   return before + upto - v;
 }
 
+// sums[0] + ... + sums[i - 1], by all threads of a block: how a block of a scan learns what is before it.
+__device__ inline int32_t sum_of_blocks_before(const int32_t* sums, int64_t i) {
+  int32_t before = 0;
+  for (int64_t k = threadIdx.x; k < i; k += blockDim.x) before += sums[k];
+  return over_block(before, Plus());
+}
+
+// A count of the device's, which blocks add to in any order.
+__device__ inline void increase(int64_t* count, int64_t by = 1) {
+  atomicAdd(reinterpret_cast<unsigned long long*>(count), static_cast<unsigned long long>(by));
+}
+
 // ---- down the columns ----------------------------------------------------------------------------------------------
 
 // A thread's share of one column of a row segment: rows first, first + step, ... below end. A thread beyond the last

@@ -13,7 +13,6 @@ __device__ int64_t arg_max(const float* x, int64_t n) {
   for (int64_t c = threadIdx.x; c < n; c += blockDim.x) best = Larger()(best, rank_key(x[c], c));
   return place_of(over_block(best, Larger()));
 }
-__device__ void increase(int64_t* count) { atomicAdd(reinterpret_cast<unsigned long long*>(count), 1ull); }
 
 void cross_entropy(Stream& s, int64_t rows, int64_t classes, float smoothing, const float* logits, const int32_t* label,
                    float scale, float* loss, float* dlogits, int64_t* right_add) {

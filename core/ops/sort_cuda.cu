@@ -118,9 +118,8 @@ void for_listed(Stream& s, Listing list, int32_t* total, Put put) {
     if (threadIdx.x == 0) listed[tile] = n;
   });
   blocks(s, tiles, kRun, [=] __device__(int64_t tile) {
-    int32_t before = 0, here;
-    for (int64_t t = threadIdx.x; t < tile; t += kRun) before += listed[t];
-    before = over_block(before, Plus());
+    const int32_t before = sum_of_blocks_before(listed, tile);
+    int32_t here;
     const int64_t i = tile * kRun + threadIdx.x;
     const bool mine = list.lists(i);
     const int32_t place = before + sum_before(mine, &here);
