@@ -2,12 +2,15 @@
 # Runs the checks that need a CUDA device: run.sh [--only NAME,NAME...] LOGS [PROGRAMS]. LOGS gets one log per check;
 # PROGRAMS is the folder of the test programs, where this script lies unless given. Where compute-sanitizer is installed,
 # a short part runs under it. Ends with one line per check; exit status 1 when one failed. --only: these checks alone,
-# where time on the device is short (device ops moe model conform study-short-vision study-short-lm speed block
-# block-hopper peers memcheck racecheck).
+# where time on the device is short.
 set -uo pipefail
-only=
-[[ ${1:-} != --only ]] || { only=,${2:?},; shift 2; }
-(( $# )) || { echo "usage: run.sh [--only NAME,NAME...] LOGS [PROGRAMS]" >&2; exit 2; }
+known=(device ops moe model conform study-short-vision study-short-lm speed block block-hopper peers memcheck racecheck)
+only=("${known[@]}")
+[[ ${1:-} != --only || $# -lt 2 ]] || { IFS=, read -ra only <<<"$2"; shift 2; }
+[[ ${1:--} != -* ]] || { echo "usage: run.sh [--only NAME,NAME...] LOGS [PROGRAMS]; names: ${known[*]}" >&2; exit 2; }
+for name in "${only[@]}"; do
+  [[ " ${known[*]} " == *" $name "* ]] || { echo "run.sh: no check is called '$name'; there are: ${known[*]}" >&2; exit 2; }
+done
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 programs=${2:-$here}
 logs=$1
@@ -29,10 +32,11 @@ echo "cuBLASLt: ${SWITCHYARD_CUBLASLT:-by the loader}"
 nvidia-smi --query-gpu=name,driver_version --format=csv,noheader 2>/dev/null | tee "$logs/device.txt"
 
 failed=0
-check() {  # NAME COMMAND...
-  local name=$1 start=$SECONDS status
+check() {  # NAME[-PART] COMMAND...
+  local name=$1 start=$SECONDS status of=$1
   shift
-  [[ -z $only || $only == *,${name%-resumed},* || $only == *,${name%-moe},* || $only == *,${name%-model},* || $only == *,${name%-own_kernel},* ]] || return 0
+  for part in resumed own_kernel moe model; do of=${of%-"$part"}; done
+  [[ " ${only[*]} " == *" $of "* ]] || return 0
   "$@" >"$logs/$name.log" 2>&1
   status=$?
   (( status == 0 )) || failed=1
